@@ -1,0 +1,132 @@
+// <strip-player>: scrubs a ready-made strip of frames on a canvas, without asking the server.
+//
+//   player.load(["data:image/jpeg;base64,…", …])   the frames, first to last; keeps the position
+//   player.position = 0.25                         0 is the first frame, 1 the last
+//
+// Drag on the picture or the slider, use the arrow keys, or press play. Between two frames the
+// canvas shows their blend, so that a strip of thirty looks continuous.
+
+const SWEEP_MS = 3500; // play, from one end to the other
+
+class StripPlayer extends HTMLElement {
+  #frames = [];
+  #position = 0.5;
+  #loading = 0; // the latest load; an earlier one that ends later is dropped
+  #drawing = 0; // the animation frame that will draw
+  #playing = 0; // the animation frame that will move
+
+  connectedCallback() {
+    if (this.canvas) return;
+    this.innerHTML = `
+      <canvas width="320" height="320" aria-hidden="true"></canvas>
+      <div class="transport">
+        <button type="button" aria-label="Play" aria-pressed="false"></button>
+        <input type="range" min="0" max="1" step="any" aria-label="From the first face to the second">
+      </div>`;
+    [this.canvas, this.button, this.range] = this.querySelectorAll("canvas, button, input");
+    this.range.addEventListener("input", () => this.#seek(this.range.valueAsNumber));
+    this.range.addEventListener("keydown", (event) => this.#onKey(event));
+    this.button.addEventListener("click", () => (this.#playing ? this.pause() : this.play()));
+    this.canvas.addEventListener("pointerdown", (event) => this.#onDrag(event));
+    this.canvas.addEventListener("pointermove", (event) => event.buttons && this.#onDrag(event));
+    this.position = this.#position;
+  }
+
+  async load(sources) {
+    const loading = ++this.#loading;
+    const frames = await Promise.all(sources.map(bitmap));
+    if (loading !== this.#loading) return;
+    this.#frames.forEach((frame) => frame.close());
+    this.#frames = frames;
+    this.toggleAttribute("ready", frames.length > 0);
+    this.#draw();
+  }
+
+  get position() {
+    return this.#position;
+  }
+
+  set position(value) {
+    this.#position = Math.min(1, Math.max(0, value));
+    this.range.value = this.#position;
+    this.style.setProperty("--position", this.#position);
+    this.#drawing ||= requestAnimationFrame(() => this.#draw());
+  }
+
+  play() {
+    // A cosine rests at both ends; it starts where the picture is, towards the second face.
+    const start = performance.now() - (Math.acos(1 - 2 * this.#position) / Math.PI) * SWEEP_MS;
+    const move = (now) => {
+      this.position = (1 - Math.cos((Math.PI * Math.max(0, now - start)) / SWEEP_MS)) / 2;
+      this.#playing = requestAnimationFrame(move);
+    };
+    this.#playing = requestAnimationFrame(move);
+    this.#showPlaying(true);
+  }
+
+  pause() {
+    cancelAnimationFrame(this.#playing);
+    this.#playing = 0;
+    this.#showPlaying(false);
+  }
+
+  #showPlaying(playing) {
+    this.button.setAttribute("aria-pressed", playing);
+    this.button.setAttribute("aria-label", playing ? "Pause" : "Play");
+  }
+
+  #seek(position) {
+    this.pause();
+    this.position = position;
+  }
+
+  #onDrag(event) {
+    if (event.type === "pointerdown") this.canvas.setPointerCapture(event.pointerId);
+    const box = this.canvas.getBoundingClientRect();
+    this.#seek((event.clientX - box.left) / box.width);
+    this.range.focus({ preventScroll: true }); // so that the arrow keys go on from here
+  }
+
+  #onKey(event) {
+    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    this.#seek(this.#position + step / Math.max(1, this.#frames.length - 1));
+  }
+
+  #draw() {
+    this.#drawing = 0;
+    if (!this.#frames.length) return;
+    const place = this.#position * (this.#frames.length - 1);
+    const before = this.#frames[Math.floor(place)];
+    const after = this.#frames[Math.ceil(place)];
+    if (this.canvas.width !== before.width) {
+      [this.canvas.width, this.canvas.height] = [before.width, before.height];
+    }
+    const brush = this.canvas.getContext("2d", { alpha: false });
+    brush.globalAlpha = 1;
+    brush.drawImage(before, 0, 0);
+    brush.globalAlpha = place % 1;
+    brush.drawImage(after, 0, 0);
+  }
+}
+
+customElements.define("strip-player", StripPlayer);
+
+async function bitmap(source) {
+  const image = new Image();
+  image.src = source;
+  await image.decode();
+  return createImageBitmap(image);
+}
+
+// Empties a photo input once its photo is read, and turns the camera off.
+function emptyInput(selector) {
+  document.querySelector(`${selector} [aria-label="Upload file"]:not(.selected)`)?.click();
+  return null;
+}
+
+// Hands a file made on the server, {name, uri}, to the reader.
+function download({ name, uri }) {
+  Object.assign(document.createElement("a"), { href: uri, download: name }).click();
+}

@@ -1,0 +1,172 @@
+"""FaceSet: prepared faces on disk (uint8 array, labels, manifest), their splits and sampling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+VERSION = 1  # of the preparation: raised when the same source would give other pixels
+SPLITS = ("train", "val", "test")
+CONDITION_SCALE = {"age": 100.0}  # labels are divided by this to lie in about [0, 1]
+
+
+class NotPrepared(ValueError):
+    """A folder that holds no prepared faces, or other ones than asked for."""
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Prepared faces in a folder: `images.npy`, `labels.npz`, `manifest.json`."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+        if not (self.folder / "manifest.json").is_file():
+            raise NotPrepared(
+                f"{self.folder} holds no prepared faces: make them with "
+                f"`python -m facevae prepare SOURCE --out {self.folder}`"
+            )
+
+    @cached_property
+    def manifest(self) -> dict:
+        """Source, size, counts, what was skipped and why, version of the preparation."""
+        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """(N, H, W, C) uint8, memory-mapped: only what is touched is read."""
+        return np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
+
+    @cached_property
+    def labels(self) -> dict[str, np.ndarray]:
+        """Label name → (N,). Whole numbers use −1 for unknown; `content` hashes the pixels."""
+        with np.load(self.folder / "labels.npz", allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) as a model takes it."""
+        _, height, width, channels = self.images.shape
+        return channels, height, width
+
+    def split(
+        self,
+        seed: int = 0,
+        fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
+        by: str = "content",
+    ) -> dict[str, np.ndarray]:
+        """Row numbers of train, val and test, sorted, each face in exactly one.
+
+        Equal pictures, and pictures of one `person` where that label exists, stay together. By
+        content a face's place hangs on its own pixels and the seed alone, so it does not move
+        when faces are added. A test folder that the source brought (label `part`) stays the test
+        set. `by="order"` cuts the rows in sequence: the honest way for frames of a film.
+        """
+        if by not in ("content", "order"):
+            raise ValueError(f"split by {by!r} is unknown: use 'content' or 'order'")
+        if by == "order":
+            ends = np.rint(np.cumsum(fractions) * len(self)).astype(int)
+            return dict(zip(SPLITS, np.split(np.arange(len(self)), ends[:2]), strict=True))
+        group = self._groups()
+        place = _uniform(group, seed)
+        bounds = np.cumsum(fractions)
+        part = np.digitize(place, bounds[:2])  # 0 train, 1 val, 2 test
+        given = self.labels.get("part")
+        if given is not None:
+            tested = np.isin(group, group[given == "test"])
+            part = np.where(place < bounds[0] / (bounds[0] + fractions[1]), 0, 1)
+            part[tested] = 2
+        return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
+
+    def _groups(self) -> np.ndarray:
+        """(N,) uint64, one number for all rows that must not be parted."""
+        content = self.labels["content"]
+        person = self.labels.get("person")
+        if person is None:
+            return content
+        from scipy.sparse import coo_array
+        from scipy.sparse.csgraph import connected_components
+
+        contents, of_content = np.unique(content, return_inverse=True)
+        people, of_person = np.unique(person, return_inverse=True)
+        nodes = len(contents) + len(people)  # a graph of pictures and people: its islands
+        edges = coo_array(
+            (np.ones(len(self)), (of_content, len(contents) + of_person)), shape=(nodes, nodes)
+        )
+        island = connected_components(edges, directed=False)[1][of_content]
+        smallest = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
+        np.minimum.at(smallest, island, content)
+        return smallest[island]
+
+    def conditions(self, names: Sequence[str]) -> np.ndarray:
+        """(N, K) float32 for a conditional model: age in centuries, gender 0 or 1 …
+
+        Raises:
+            ValueError: a label is not there, or unknown for some faces, and for which.
+        """
+        columns = []
+        for name in names:
+            if name not in self.labels:
+                raise ValueError(f"these faces carry no label {name!r}: they have {[*self.labels]}")
+            values = self.labels[name].astype(np.float32)
+            columns.append(np.where(values < 0, np.nan, values) / CONDITION_SCALE.get(name, 1.0))
+        return np.stack(columns, axis=1).astype(np.float32)
+
+    def balanced_weights(self, label: str = "age", bins: int = 9) -> np.ndarray:
+        """(N,) sampling weights, mean 1, that make `bins` equal ranges of a label equally likely.
+
+        Unknown values get weight 0.
+        """
+        values = self.labels[label].astype(float)
+        known = values >= 0
+        edges = np.linspace(values[known].min(), values[known].max() + 1e-6, bins + 1)
+        bin_of = np.digitize(values, edges[1:-1])
+        counts = np.bincount(bin_of[known], minlength=bins)
+        weights = np.where(known, 1.0 / np.maximum(counts[bin_of], 1), 0.0)
+        return weights / weights.mean()
+
+
+def _uniform(keys: np.ndarray, seed: int) -> np.ndarray:
+    """Keys (N,) uint64 → numbers in [0, 1) that depend on key and seed alone (SplitMix64)."""
+    with np.errstate(over="ignore"):
+        x = keys.astype(np.uint64) + np.uint64((seed + 1) * 0x9E3779B97F4A7C15 % 2**64)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x ^= x >> np.uint64(31)
+    return (x >> np.uint64(11)) / 2.0**53
+
+
+def load_faces(source: str | Path, root: str | Path = "data", size: int | None = None) -> FaceSet:
+    """Open prepared faces by folder, or by a source's name under `root`.
+
+    `synthetic` is drawn on first use (5,000 faces of 64×64, about half a minute); every other
+    source must have been prepared.
+
+    Raises:
+        NotPrepared: and the command that prepares them.
+    """
+    if (Path(source) / "manifest.json").is_file():
+        return FaceSet(Path(source))
+    name = str(source)
+    found = sorted(Path(root).glob(f"{name}*/manifest.json")) if name.isidentifier() else []
+    for manifest in found:
+        faces = FaceSet(manifest.parent)
+        if faces.manifest["source"] == name and size in (None, *faces.images.shape[1:3]):
+            return faces
+    if name == "synthetic":
+        from facevae.prepare import prepare
+
+        return prepare("synthetic", out=Path(root) / f"synthetic{size or 64}", size=size or 64)
+    raise NotPrepared(
+        f"no prepared faces for {name!r} under {root}: make them with "
+        f"`python -m facevae prepare {name} --out {Path(root) / name}`"
+    )

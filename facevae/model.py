@@ -1,0 +1,256 @@
+"""FaceVAE: a convolutional VAE of any image size, with residual decoder blocks and conditions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from facevae import losses
+from facevae.files import write_safetensors, write_text
+from facevae.gaussian import Gaussian
+
+FORMAT = 1  # of config.json; raised when an older reader would misread a newer folder
+LIKELIHOODS = ("bernoulli", "gaussian")
+
+
+class NotAModel(ValueError):
+    """A folder or file that does not hold a FaceVAE which this version can read."""
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything needed to build a FaceVAE again.
+
+    The defaults are the smallest network that still makes a recognisable 64×64 face.
+    """
+
+    image_shape: tuple[int, int, int] = (3, 64, 64)  # C, H, W
+    latents: int = 128
+    channels: tuple[int, ...] = (32, 64, 128, 256)  # one halving of the picture each
+    neck: int = 0  # channels of the last map as the dense layers see it; 0: as it is
+    blocks: int = 1  # residual blocks at each size of the decoder; 0: the plain mirror
+    pool: bool = False  # halve by max-pooling (as the Frey source does), not by a stride
+    dropout: float = 0.0  # Dropout2d after each encoder stage
+    conditions: tuple[str, ...] = ()  # labels given to the encoder and the decoder
+    likelihood: str = "gaussian"
+    sigma: float | None = None  # of the Gaussian, in units of [0, 1]; None: the optimal one
+
+    def __post_init__(self) -> None:
+        for name in ("image_shape", "channels", "conditions"):  # JSON brings them as lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.likelihood not in LIKELIHOODS:
+            raise ValueError(f"likelihood {self.likelihood!r} is not one of {LIKELIHOODS}")
+        if min(self.image_shape[1:]) < 2 ** (len(self.channels) - 1):
+            raise ValueError(
+                f"{len(self.channels)} halvings are too many for a picture of "
+                f"{self.image_shape[1]}×{self.image_shape[2]}: give fewer channels"
+            )
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """(H, W) before each encoder stage and after the last, largest first."""
+        sizes = [self.image_shape[1:]]
+        for _ in self.channels:
+            height, width = sizes[-1]
+            sizes.append(((height + 1) // 2, (width + 1) // 2))
+        return sizes
+
+
+def _normed(convolution: nn.Module, channels: int) -> nn.Sequential:
+    return nn.Sequential(convolution, nn.BatchNorm2d(channels), nn.LeakyReLU(0.1))
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x) with two 3×3 convolutions. Source: He et al., arXiv 1603.05027."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _normed(nn.Conv2d(channels, channels, 3, padding=1, bias=False), channels),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+        nn.init.zeros_(self.body[-1].weight)  # starts as the identity, so depth costs nothing
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.body(x), 0.1)  # (N, C, H, W), unchanged
+
+
+class Upsample(nn.Module):
+    """Double a map and cut it to `size`, so that odd sizes come back as they were."""
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+        self.convolution = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = self.size
+        return self.convolution(x)[:, :, :height, :width]  # (N, C, 2h, 2w) -> (N, C', H, W)
+
+
+class Encoder(nn.Module):
+    """Image (and condition) → posterior over z."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        inputs, stages = config.image_shape[0], []
+        for channels in config.channels:
+            stride = 1 if config.pool else 2
+            stages.append(_normed(nn.Conv2d(inputs, channels, 3, stride, 1), channels))
+            if config.pool:
+                stages.append(nn.MaxPool2d(2, ceil_mode=True))
+            if config.dropout:
+                stages.append(nn.Dropout2d(config.dropout))
+            inputs = channels
+        if config.neck:
+            stages.append(_normed(nn.Conv2d(inputs, config.neck, 1), config.neck))
+            inputs = config.neck
+        self.stages = nn.Sequential(*stages)
+        height, width = config.sizes[-1]
+        features = inputs * height * width + len(config.conditions)
+        self.posterior = nn.Linear(features, 2 * config.latents)
+
+    def forward(self, images: Tensor, condition: Tensor | None = None) -> Gaussian:
+        features = self.stages(2.0 * images - 1.0).flatten(1)  # (N, C, H, W) -> (N, c·h·w)
+        if condition is not None:
+            features = torch.cat([features, condition], dim=1)  # (N, c·h·w + K)
+        return Gaussian.from_parameters(self.posterior(features))
+
+
+class Decoder(nn.Module):
+    """z (and condition) → logits of the image; their sigmoid is the picture."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.start = (config.neck or config.channels[-1], *config.sizes[-1])  # c, h, w
+        start = self.start[0] * self.start[1] * self.start[2]
+        self.dense = nn.Linear(config.latents + len(config.conditions), start)
+        inputs, stages = self.start[0], []
+        if config.neck:
+            stages.append(_normed(nn.Conv2d(inputs, config.channels[-1], 1), config.channels[-1]))
+            inputs = config.channels[-1]
+        for channels, size in zip(config.channels[-2::-1], config.sizes[-2:0:-1], strict=True):
+            stages += [ResidualBlock(inputs) for _ in range(config.blocks)]
+            stages.append(_normed(Upsample(inputs, channels, size), channels))
+            inputs = channels
+        stages += [ResidualBlock(inputs) for _ in range(config.blocks)]
+        stages.append(Upsample(inputs, config.image_shape[0], config.sizes[0]))
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        if condition is not None:
+            z = torch.cat([z, condition], dim=1)  # (N, D + K)
+        start = self.dense(z).unflatten(1, self.start)  # (N, c·h·w) -> (N, c, h, w)
+        return self.stages(start)  # (N, C, H, W)
+
+
+class FaceVAE(nn.Module):
+    """Encoder, decoder and likelihood: p(x | z, c), q(z | x, c) and the prior N(0, I).
+
+    Pictures are float32 in [0, 1], (N, C, H, W); a condition is (N, K) with a column a name in
+    `config.conditions`. Source: Kingma & Welling, arXiv 1312.6114; conditions as in Sohn et al.,
+    "Learning structured output representation", NeurIPS 2015.
+    """
+
+    SIGMA_MOMENTUM = 0.05
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+        # The optimal σ² of the training batches, averaged as BatchNorm does its variance:
+        # validation then scores with what was learnt, not with what suits its own faces.
+        self.register_buffer("variance", torch.tensor((config.sigma or 1.0) ** 2))
+
+    def encode(self, images: Tensor, condition: Tensor | None = None) -> Gaussian:
+        """The posterior of images (N, C, H, W), its mean and std (N, D)."""
+        if tuple(images.shape[1:]) != self.config.image_shape:
+            raise ValueError(
+                f"this model reads pictures of shape {self.config.image_shape}, "
+                f"not {tuple(images.shape[1:])}: prepare the faces at its size"
+            )
+        return self.encoder(images, self._checked(condition))
+
+    def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
+        """The mean picture of latents z (N, D): (N, C, H, W) in [0, 1]."""
+        return self.decoder(z, self._checked(condition)).sigmoid()
+
+    def forward(
+        self,
+        images: Tensor,
+        condition: Tensor | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Gaussian]:
+        """Encode, sample once, decode: log p(x | z) of each image (N,) in nats, and q(z | x)."""
+        posterior = self.encode(images, condition)
+        logits = self.decoder(posterior.sample(generator), condition)
+        return self.log_likelihood(logits, images), posterior
+
+    def log_likelihood(self, logits: Tensor, images: Tensor) -> Tensor:
+        """log p(x | z), (N,) nats per image, under the configured likelihood."""
+        if self.config.likelihood == "bernoulli":
+            return losses.bernoulli_log_likelihood(logits, images)
+        mean = logits.sigmoid()
+        sigma = self.variance.sqrt()
+        if self.training and self.config.sigma is None:
+            sigma = losses.optimal_sigma(mean, images)
+            with torch.no_grad():
+                self.variance.lerp_(sigma.square(), self.SIGMA_MOMENTUM)
+        return losses.gaussian_log_likelihood(mean, images, sigma)
+
+    def _checked(self, condition: Tensor | None) -> Tensor | None:
+        names = self.config.conditions
+        if bool(names) != (condition is not None):
+            wants = f"needs the condition {names}" if names else "takes no condition"
+            raise ValueError(f"this model {wants}")
+        return condition
+
+    def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
+        """Write `config.json` and `model.safetensors`; float16 halves the file.
+
+        The variance and BatchNorm's running ones stay float32: they can be under float16's range.
+        """
+        folder = Path(folder)
+        config = {"format": FORMAT, **dataclasses.asdict(self.config)}
+        tensors = {
+            name: tensor.to(dtype) if tensor.is_floating_point() and "var" not in name else tensor
+            for name, tensor in self.state_dict().items()
+        }
+        write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
+        write_safetensors(folder / "model.safetensors", tensors)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> FaceVAE:
+        """Load what `save_pretrained` wrote: float32, on the CPU, in eval mode.
+
+        Raises:
+            NotAModel: a file is missing, foreign, broken or of another format, and which.
+        """
+        folder = Path(folder)
+        try:
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            found = config.pop("format", None) if isinstance(config, dict) else None
+            if found != FORMAT:
+                raise ValueError(f"its config.json is of format {found}, this reads {FORMAT}")
+            with torch.device("meta"):  # no time is lost on weights that are about to be replaced
+                model = cls(ModelConfig(**config))
+            weights = load_file(folder / "model.safetensors")
+            weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+            model.load_state_dict(weights, assign=True)
+        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise NotAModel(
+                f"{folder} holds no facevae model that can be read ({reason}): "
+                "give a folder with the config.json and model.safetensors of one"
+            ) from error
+        return model.requires_grad_(False).eval()

@@ -1,0 +1,272 @@
+"""Preparation: any source → a FaceSet folder, on all cores, interruptible, nothing lost."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import itertools
+import json
+import os
+import shutil
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from facevae import sources
+from facevae.data import VERSION, FaceSet, NotPrepared
+from facevae.files import replacing, write_text
+
+CHUNK = 128  # faces a work packet: some seconds of one core, the most an interruption can lose
+SYNTHETIC_FACES = 5_000
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the prepared pixels; a folder made with others is not taken for this one."""
+
+    source: str
+    path: str
+    size: int
+    align: bool
+    version: int = VERSION
+
+
+def prepare(
+    source: str,
+    path: str | Path | None = None,
+    out: str | Path = "data/faces",
+    size: int = 64,
+    align: bool = True,
+    workers: int | None = None,
+    count: int = SYNTHETIC_FACES,
+    seed: int = 0,
+    progress: bool = True,
+) -> FaceSet:
+    """Prepare a source into folder `out`; on a finished folder return at once.
+
+    Args:
+        source: a name in `sources.SOURCES`, `hub:NAME`, or `synthetic`.
+        path: the archive, folder or file it is in (none for synthetic, lfw and hub).
+        size: side of the crops in pixels (Frey Face keeps its own 28×20).
+        align: find and align each face, and skip pictures without one; otherwise a plain
+            centred square is taken.
+        workers: processes; all cores by default.
+        count, seed: faces to draw, for synthetic alone.
+
+    Raises:
+        BadSource, NotPrepared: what is wrong and what to do.
+    """
+    out = Path(out)
+    where = str(Path(path).resolve()) if path is not None else f"{count} drawn with seed {seed}"
+    if source != "synthetic" and path is None:
+        where = ""
+    options = Options(source, where, size, align and source not in ("frey", "synthetic"))
+    if (out / "manifest.json").is_file():
+        faces = FaceSet(out)
+        if faces.manifest.get("options") != asdict(options):
+            raise NotPrepared(f"{out} holds faces prepared in another way: choose another folder")
+        return faces
+    if source == "synthetic":
+        return _draw(out, options, count, seed)
+    notes: dict = {}
+    chunks = _prepared_chunks(_items(source, path, notes), out, options, workers, progress)
+    return _assemble(out, options, chunks, notes)
+
+
+def _items(source: str, path: str | Path | None, notes: dict) -> Iterator[sources.Item]:
+    if source.startswith("hub:"):
+        return sources.hub(source.removeprefix("hub:"), notes)
+    if source not in sources.SOURCES:
+        known = ", ".join([*sources.SOURCES, "hub:NAME", "synthetic"])
+        raise sources.BadSource(f"the source {source!r} is unknown: use one of {known}")
+    if path is None and source != "lfw":
+        raise sources.BadSource(f"{source} needs its archive, folder or file: give --archive")
+    return sources.SOURCES[source](Path(path) if path is not None else None, notes)
+
+
+def _draw(out: Path, options: Options, count: int, seed: int) -> FaceSet:
+    from facevae.synthetic import draw_faces
+
+    images, labels = draw_faces(count, size=options.size, seed=seed)
+    counts = {"seen": count, "faces": count, "skipped": {}, "seed": seed}
+    return _write(out, options, images, labels, counts)
+
+
+def _prepared_chunks(
+    items: Iterator[sources.Item], out: Path, options: Options, workers: int | None, progress: bool
+) -> list[Path]:
+    """Prepare packets of items in worker processes; those already on disk are kept."""
+    partial = out / ".partial"
+    stamp = partial / "options.json"
+    if not stamp.is_file() or json.loads(stamp.read_text()) != asdict(options):
+        shutil.rmtree(partial, ignore_errors=True)
+        write_text(stamp, json.dumps(asdict(options)))
+    workers = workers or os.cpu_count() or 1
+    done, waiting = [], deque()
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread)
+    bar = tqdm(desc=f"preparing {options.source}", unit=" faces", disable=not progress, delay=0.5)
+    with pool, bar:
+        for number, packet in enumerate(_packets(items)):
+            path = partial / f"{number:06d}.npz"
+            done.append(path)
+            if path.is_file():
+                bar.update(len(packet))
+                continue
+            waiting.append((pool.submit(_prepare_packet, _read(packet), path, options), packet))
+            while len(waiting) > 2 * workers:
+                _settle(waiting, bar)
+        while waiting:
+            _settle(waiting, bar)
+    return done
+
+
+def _packets(items: Iterator[sources.Item]) -> Iterator[list[sources.Item]]:
+    while packet := list(itertools.islice(items, CHUNK)):
+        yield packet
+
+
+def _settle(waiting: deque[tuple[Future, list]], bar: tqdm) -> None:
+    future, packet = waiting.popleft()
+    future.result()
+    bar.update(len(packet))
+
+
+def _read(packet: list[sources.Item]) -> list[tuple]:
+    """(name, bytes or array or the OSError, labels), which can travel to a worker."""
+    read = []
+    for item in packet:
+        try:
+            content = item.read()
+        except OSError as error:
+            content = error
+        read.append((item.name, content, item.labels))
+    return read
+
+
+def _one_thread() -> None:
+    """A process a core: threads inside them would only get in each other's way."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _prepare_packet(packet: list[tuple], path: Path, options: Options) -> None:
+    faces, names, labels, skipped = [], [], [], []
+    for name, content, own in packet:
+        try:
+            faces.append(_prepare_picture(content, options))
+        except (ValueError, OSError) as error:
+            skipped.append((name, _reason(error)))
+            continue
+        names.append(name)
+        labels.append(own)
+    with replacing(path) as temporary, open(temporary, "wb") as file:
+        about = json.dumps({"names": names, "labels": labels, "skipped": skipped})
+        np.savez(file, images=np.stack(faces) if faces else np.zeros(0, np.uint8), about=about)
+
+
+def _prepare_picture(content: object, options: Options) -> np.ndarray:
+    """(H, W, C) uint8 of one picture; ValueError or OSError says why not."""
+    from facevae.align import align, open_photo
+
+    if isinstance(content, OSError):
+        raise content
+    if options.source == "frey":
+        return np.asarray(content)
+    photo = open_photo(io.BytesIO(content) if isinstance(content, bytes) else content)
+    if options.align:
+        return np.asarray(align(photo)[0].crop(photo, options.size))
+    side = (options.size, options.size)
+    return np.asarray(ImageOps.fit(photo, side, Image.Resampling.LANCZOS))
+
+
+def _reason(error: Exception) -> str:
+    from facevae.align import NoFaceFound
+
+    return "no face found" if isinstance(error, NoFaceFound) else str(error)
+
+
+def _assemble(out: Path, options: Options, chunks: list[Path], notes: dict) -> FaceSet:
+    """Join the packets into one memory-mapped array, one packet in memory at a time."""
+    abouts = []
+    for path in chunks:
+        with np.load(path, allow_pickle=False) as packet:
+            abouts.append(json.loads(str(packet["about"])))
+    names = [name for about in abouts for name in about["names"]]
+    if not names:
+        first = next((s for about in abouts for s in about["skipped"]), ("nothing", "was there"))
+        raise sources.BadSource(f"no face could be prepared; the first one: {first[0]}: {first[1]}")
+    filled = next(path for path, about in zip(chunks, abouts, strict=True) if about["names"])
+    with np.load(filled, allow_pickle=False) as packet:
+        shape = (len(names), *packet["images"].shape[1:])
+    rows = [row for about in abouts for row in about["labels"]]
+    labels = {"name": np.array(names), **_columns(rows)}
+    skipped: dict[str, list[str]] = {}
+    for about in abouts:
+        for name, reason in about["skipped"]:
+            skipped.setdefault(reason, []).append(name)
+    counts = {"seen": sum(map(len, skipped.values())) + len(names), "faces": len(names)}
+    counts |= {"skipped": skipped, **notes}
+
+    def images() -> Iterator[np.ndarray]:
+        for path, about in zip(chunks, abouts, strict=True):
+            if about["names"]:
+                with np.load(path, allow_pickle=False) as packet:
+                    yield packet["images"]
+
+    faces = _write(out, options, _Stream(shape, images()), labels, counts)
+    shutil.rmtree(out / ".partial")
+    return faces
+
+
+@dataclass
+class _Stream:
+    shape: tuple[int, ...]
+    parts: Iterator[np.ndarray]
+
+
+def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
+    """A list of label dicts as columns; unknown is −1, or an empty text."""
+    columns = {}
+    for name in dict.fromkeys(itertools.chain.from_iterable(rows)):
+        texts = any(isinstance(row.get(name), str) for row in rows)
+        values = [row.get(name, "" if texts else -1) for row in rows]
+        columns[name] = np.array(values) if texts else np.array(values, np.int16)
+    return columns
+
+
+def _write(
+    out: Path, options: Options, images: np.ndarray | _Stream, labels: dict, counts: dict
+) -> FaceSet:
+    """The three files of a FaceSet, the manifest last: it says that the others are whole."""
+    hashes = []
+    with replacing(out / "images.npy") as temporary:
+        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, images.shape)
+        row = 0
+        for part in images.parts if isinstance(images, _Stream) else [images]:
+            array[row : row + len(part)] = part
+            row += len(part)
+            hashes += [hashlib.blake2b(face.tobytes(), digest_size=8).digest() for face in part]
+        array.flush()
+        del array
+    content = np.frombuffer(b"".join(hashes), np.uint64)
+    with replacing(out / "labels.npz") as temporary, open(temporary, "wb") as file:
+        np.savez(file, content=content, **labels)
+    manifest = {
+        "source": options.source.split(":")[0],
+        "image_shape": list(images.shape[1:]),
+        "labels": [*labels],
+        **counts,
+        "skipped_counts": dict(Counter({k: len(v) for k, v in counts["skipped"].items()})),
+        "duplicates": len(content) - len(np.unique(content)),
+        "options": asdict(options),
+    }
+    write_text(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return FaceSet(out)

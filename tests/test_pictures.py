@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from facevae import pictures
+
+FRAMES = [Image.new("RGB", (33, 31), (40 * i, 100, 200 - 30 * i)) for i in range(5)]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_tensors_and_pictures_round_trip(channels):
+    levels = torch.randint(0, 256, (3, channels, 9, 7)).float() / 255
+    assert torch.equal(pictures.to_tensor(pictures.to_pil(levels)), levels)
+
+
+def test_tiles_stand_in_rows():
+    sheet = pictures.tile(FRAMES, columns=2, gap=1)
+    assert sheet.size == (67, 95)
+    assert sheet.getpixel((34, 0)) == FRAMES[1].getpixel((0, 0))
+    with pytest.raises(ValueError, match="no pictures"):
+        pictures.tile([])
+
+
+@pytest.mark.parametrize(("suffix", "pingpong", "count"), [
+    (".gif", True, 8), (".gif", False, 5), (".webp", True, 8), (".png", True, 1),
+])  # fmt: skip
+def test_animations_open_with_all_their_frames(tmp_path, suffix, pingpong, count):
+    path = pictures.save_animation(FRAMES, tmp_path / f"a{suffix}", pingpong=pingpong)
+    with Image.open(path) as opened:
+        assert getattr(opened, "n_frames", 1) == count
+        assert opened.size == ((165, 31) if suffix == ".png" else (33, 31))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_mp4_has_its_frames_at_an_even_size(tmp_path):
+    import imageio_ffmpeg
+
+    path = pictures.save_animation(FRAMES, tmp_path / "a.mp4", seconds=1, pingpong=False)
+    reader = imageio_ffmpeg.read_frames(str(path))
+    about = next(reader)
+    frames = [np.frombuffer(f, np.uint8).reshape(32, 34, 3) for f in reader]
+    assert about["size"] == (34, 32) and len(frames) == 5
+    assert np.abs(frames[3][16, 17].astype(int) - FRAMES[3].getpixel((0, 0))).max() < 20
+
+
+def test_an_unknown_suffix_and_no_frames_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"end its name in \.gif"):
+        pictures.save_animation(FRAMES, tmp_path / "a.avi")
+    with pytest.raises(ValueError, match="at least one frame"):
+        pictures.save_animation([], tmp_path / "a.gif")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,171 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import facevae
+from facevae import metrics
+from facevae.__main__ import main
+from facevae.pictures import to_tensor
+from facevae.studio import FOLDER
+
+PORTRAITS = [FOLDER.parent / "portraits" / f"{n}.jpg" for n in ("grace_hopper", "eileen_collins")]
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return facevae.Studio.load()
+
+
+@pytest.fixture(scope="module")
+def pair(studio):
+    return [studio.read(photo) for photo in PORTRAITS]
+
+
+def test_importing_facevae_loads_nothing_heavy():
+    program = (
+        "import sys, facevae, facevae.train; print(sorted({'gradio', 'facenet_pytorch', "
+        "'matplotlib', 'sklearn', 'skimage', 'datasets'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "[]"
+
+
+def test_shipped_weights_are_small_enough_for_a_space():
+    assert all(path.stat().st_size < 10_000_000 for path in FOLDER.iterdir())
+
+
+@pytest.mark.parametrize("size", [None, 320])
+@pytest.mark.parametrize("path", ["linear", "spherical"])
+def test_a_morph_with_detail_begins_and_ends_with_the_photos_themselves(studio, pair, path, size):
+    a, b = pair
+    strip = studio.morph_strip(a, b, steps=5, path=path, size=size)
+    assert len(strip) == 5
+    for frame, face in ((strip[0], a), (strip[-1], b)):
+        assert np.array_equal(frame, face.crop_at(size or studio.size))
+    assert np.array_equal(studio.morph(a, b, 0, path=path), a.crop)
+    assert np.array_equal(studio.morph(a, b, 1, path=path), b.crop)
+
+
+def test_every_step_of_a_morph_is_a_face_to_the_detector(studio, pair):
+    from facevae.align import find_faces
+
+    for detail in (0.0, 1.0):
+        for frame in studio.morph_strip(*pair, steps=9, detail=detail, size=256):
+            assert len(find_faces(frame)) == 1
+
+
+def test_without_detail_a_morph_is_the_decoders_own_picture(studio, pair):
+    a, b = pair
+    assert np.array_equal(studio.morph(a, b, 0, detail=0), studio.reconstruct(a))
+    half = np.asarray(studio.morph(a, b, 0, detail=0.5), float)
+    mean = (np.asarray(a.crop, float) + np.asarray(studio.reconstruct(a), float)) / 2
+    assert np.abs(half - mean).max() <= 1
+
+
+def test_the_shipped_model_draws_the_portraits_recognisably(studio, pair):
+    for face in pair:
+        near = metrics.psnr(to_tensor([face.crop]), face.decoded).item()
+        average = studio.model.decode(studio.prior.mean[None])
+        assert near > metrics.psnr(to_tensor([face.crop]), average).item() + 5
+
+
+def test_pasting_back_leaves_the_rest_of_the_photo(studio, pair):
+    a, b = pair
+    assert np.array_equal(studio.morph(a, b, 0, paste=True), a.photo)
+    pasted = np.asarray(studio.morph(a, b, 1, paste=True))
+    changed = (pasted != np.asarray(a.photo)).any(-1)
+    left, top, right, bottom = a.alignment._bounds(margin=0)
+    assert changed.any()
+    changed[max(top, 0) : bottom, max(left, 0) : right] = False
+    assert not changed.any()
+    assert studio.reconstruct(a, paste=True).size == a.photo.size
+
+
+def test_samples_repeat_by_seed_and_differ_from_each_other(studio):
+    first, again, other = (studio.sample(4, seed=seed) for seed in (1, 1, 2))
+    assert all(np.array_equal(x, y) for x, y in zip(first, again, strict=True))
+    assert not np.array_equal(first[0], other[0]) and not np.array_equal(first[0], first[1])
+
+
+def test_eyes_by_hand_find_the_same_face(studio, pair, monkeypatch):
+    def gone(*_):
+        raise AssertionError("the detector was asked")
+
+    face = pair[1]
+    eyes = [face.alignment.matrix @ (x, 0.29, 1) for x in (0.3, 0.7)]
+    monkeypatch.setattr("facevae.align.find_faces", gone)
+    again = studio.read(PORTRAITS[1], eyes=eyes)
+    assert np.abs(np.asarray(again.crop, float) - np.asarray(face.crop, float)).mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda s, a, b: s.morph(a, b, 1.5), "from 0 to 1"),
+        (lambda s, a, b: s.morph(a, b, 0.5, detail=-1), "from 0 to 1"),
+        (lambda s, a, b: s.morph(a, b, 0.5, path="curly"), "unknown"),
+        (lambda s, a, b: s.morph_strip(a, b, 1), "at least 2"),
+        (lambda s, a, b: s.sample(0), "at least one"),
+        (lambda s, a, b: s.read(Image.new("RGB", (200, 200), "teal")), "no face was found"),
+    ],
+)
+def test_bad_wishes_are_refused_in_one_sentence(studio, pair, call, says):
+    with pytest.raises(ValueError, match=says):
+        call(studio, *pair)
+
+
+def test_a_model_that_does_not_fit_the_studio_is_refused(tmp_path):
+    facevae.FaceVAE(facevae.ModelConfig((1, 28, 20), 4, (4, 8))).save_pretrained(tmp_path)
+    facevae.latent.GaussianPrior(torch.zeros(4), torch.eye(4)).save(tmp_path / "prior.safetensors")
+    with pytest.raises(facevae.NotAModel, match="square colour model"):
+        facevae.Studio.load(tmp_path)
+    (tmp_path / "prior.safetensors").write_bytes(b"no")
+    with pytest.raises(facevae.NotAModel, match="prior"):
+        facevae.Studio.load(tmp_path)
+
+
+def test_the_command_line_morphs_and_samples(tmp_path, capsys):
+    a, b = map(str, PORTRAITS)
+    assert main(["morph", a, b, "-o", f"{tmp_path}/m.gif", "--steps", "4", "--size", "64"]) == 0
+    with Image.open(tmp_path / "m.gif") as made:
+        assert made.n_frames == 6 and made.size == (64, 64)
+    assert main(["sample", "-n", "3", "-o", f"{tmp_path}/s.png"]) == 0
+    with Image.open(tmp_path / "s.png") as made:
+        assert made.size == (3 * 128, 128)
+    assert main(["recipes"]) == 0
+    assert "studio" in capsys.readouterr().out
+
+
+def test_the_command_line_prepares_trains_evaluates_and_exports(tmp_path, capsys):
+    data, run, made = (str(tmp_path / name) for name in ("data", "run", "made"))
+    assert main(["prepare", "synthetic", "--out", data, "--size", "32", "--count", "300"]) == 0
+    assert main(["train", "drawn", "--data", data, "--out", run, "--epochs", "1"]) == 0
+    assert main(["evaluate", f"{run}/best", "--data", data]) == 0
+    assert '"pca_psnr"' in capsys.readouterr().out
+    assert main(["export", f"{run}/best", "--data", data, "--out", made]) == 0
+    assert facevae.Studio.load(made).size == 32
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["morph", "nobody.jpg", "nobody.jpg", "-o", "x.gif"],
+        ["morph", "a", "b", "-o", "x.gif", "--model", "nowhere"],
+        ["train", "nothing", "--out", "x"],
+        ["train", "drawn", "--data", "nowhere", "--out", "x"],
+        ["prepare", "nothing", "--out", "x"],
+        ["prepare", "utkface", "--archive", "nowhere.tar", "--out", "x"],
+        ["prepare", "utkface", "--out", "x"],
+        ["evaluate", "nowhere", "--data", "nowhere"],
+        ["sample", "-o", "x.txt"],
+    ],
+)
+def test_bad_commands_end_with_2_and_one_line(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("facevae: ") and error.count("\n") == 1

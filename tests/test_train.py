@@ -1,0 +1,133 @@
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from facevae import FaceVAE, ModelConfig, Recipe, prepare, read_history, train
+from facevae.train import COLUMNS, CannotResume, Diverged, _plateaus
+
+TINY = Recipe("tiny", "a test", ModelConfig(latents=4, channels=(4, 8), dropout=0.1),
+              epochs=3, batch=16, flip=True, keep_every=2)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("faces")
+    return prepare("synthetic", out=folder / "drawn", size=16, count=120, progress=False)
+
+
+@pytest.fixture(scope="module")
+def whole_run(faces, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    train(TINY, faces, out, device="cpu", progress=False)
+    return out
+
+
+def checkpoint(out):
+    return torch.load(out / "checkpoint.pt", weights_only=True)
+
+
+def assert_same_bits(out, other):
+    a, b = checkpoint(out), checkpoint(other)
+    assert all(torch.equal(v, b["model"][k]) for k, v in a["model"].items())
+    for key, state in a["optimizer"]["state"].items():
+        assert all(torch.equal(v, b["optimizer"]["state"][key][k]) for k, v in state.items())
+    drop = lambda rows: [{k: v for k, v in row.items() if k != "minutes"} for row in rows]  # noqa: E731
+    assert drop(a["history"]) == drop(b["history"])
+
+
+def test_a_run_leaves_all_it_promises(whole_run):
+    rows = read_history(whole_run)
+    assert tuple(rows[0]) == COLUMNS and [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["val_loss"] < rows[0]["val_loss"]
+    for row in rows:  # at β = 1 the validation loss is the negative ELBO: its two parts
+        assert row["val_loss"] == pytest.approx(row["reconstruction"] + row["kl"], rel=1e-4)
+    assert sorted(p.name for p in whole_run.glob("epoch_*")) == ["epoch_002", "epoch_003"]
+    assert FaceVAE.from_pretrained(whole_run / "best").config.image_shape == (3, 16, 16)
+    with Image.open(whole_run / "monitor" / "epoch_003.png") as strip:
+        assert strip.size == (9 * 16, 16)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(faces, whole_run, tmp_path):
+    """kill −9 in the middle of an epoch, then resume."""
+    out = tmp_path / "killed"
+    program = (
+        "import time, sys; from facevae import FaceSet, train; from facevae import model as m\n"
+        "from tests.test_train import TINY\n"
+        "step = m.FaceVAE.forward\n"
+        "def slow(self, *a, **k): time.sleep(0.05); return step(self, *a, **k)\n"
+        "m.FaceVAE.forward = slow\n"
+        "train(TINY, FaceSet(sys.argv[1]), sys.argv[2], device='cpu', progress=False)"
+    )
+    child = subprocess.Popen([sys.executable, "-c", program, str(faces.folder), str(out)])
+    deadline = time.monotonic() + 120
+    while not (out / "history.csv").is_file():
+        assert time.monotonic() < deadline and child.poll() is None
+        time.sleep(0.01)
+    time.sleep(0.1)  # now some batches into the next epoch
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert len(checkpoint(out)["history"]) < 3
+    train(TINY, faces, out, resume=True, device="cpu", progress=False)
+    assert_same_bits(out, whole_run)
+
+
+def test_two_runs_are_equal_and_another_seed_is_not(faces, whole_run, tmp_path):
+    train(TINY, faces, tmp_path / "again", device="cpu", progress=False)
+    assert_same_bits(tmp_path / "again", whole_run)
+    train(TINY.changed(seed=1), faces, tmp_path / "other", device="cpu", progress=False)
+    a, b = (read_history(out)[0]["train_loss"] for out in (whole_run, tmp_path / "other"))
+    assert a != b
+
+
+def test_training_leaves_the_global_generator_alone(faces, tmp_path):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    train(TINY.changed(epochs=1), faces, tmp_path / "run", device="cpu", progress=False)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_divergence_stops_and_keeps_the_last_good_epoch(faces, tmp_path):
+    train(TINY.changed(epochs=1), faces, tmp_path / "run", device="cpu", progress=False)
+    good = (tmp_path / "run" / "checkpoint.pt").read_bytes()
+    from facevae.train import _Run
+
+    run = _Run(TINY.changed(epochs=1), faces, tmp_path / "run", torch.device("cpu"))
+    run.load()
+    with torch.no_grad():
+        next(run.model.parameters()).fill_(float("nan"))
+    with pytest.raises(Diverged, match=r"epoch 2; epoch 1 is kept .* lower the learning rate"):
+        run.epoch(2, progress=False)
+    assert (tmp_path / "run" / "checkpoint.pt").read_bytes() == good
+
+
+def test_a_folder_of_another_run_is_not_touched(faces, whole_run, tmp_path):
+    with pytest.raises(CannotResume, match="already holds a run"):
+        train(TINY, faces, whole_run, progress=False)
+    with pytest.raises(CannotResume, match="another recipe"):
+        train(TINY.changed(lr=1e-2), faces, whole_run, resume=True, progress=False)
+    (tmp_path / "checkpoint.pt").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(CannotResume, match="no whole checkpoint"):
+        train(TINY, faces, tmp_path, resume=True, progress=False)
+
+
+def test_a_conditional_model_trains_and_a_missing_label_is_named(faces, tmp_path):
+    config = dataclasses.replace(TINY.model, conditions=("age", "gender"))
+    recipe = TINY.changed(model=config, epochs=1)
+    assert train(recipe, faces, tmp_path / "run", progress=False).config.conditions
+    recipe = TINY.changed(model=dataclasses.replace(config, conditions=("race",)))
+    with pytest.raises(ValueError, match="no label 'race'"):
+        train(recipe, faces, tmp_path / "other", progress=False)
+
+
+def test_plateau_halves_after_patience():
+    assert _plateaus([5.0, 4.0, 3.0]) == 0
+    assert _plateaus([5.0, 4.0, 4.0, 4.0, 4.0, 4.0]) == 1
+    assert _plateaus([5.0] + [6.0] * 8) == 2
