@@ -28,6 +28,7 @@ class StripPlayer extends HTMLElement {
     this.range.addEventListener("keydown", (event) => this.#onKey(event));
     this.button.addEventListener("click", () => (this.#playing ? this.pause() : this.play()));
     this.canvas.addEventListener("pointerdown", (event) => this.#onDrag(event));
+    this.canvas.addEventListener("mousedown", (event) => event.preventDefault()); // keeps the focus
     this.canvas.addEventListener("pointermove", (event) => event.buttons && this.#onDrag(event));
     this.position = this.#position;
   }

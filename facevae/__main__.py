@@ -40,25 +40,25 @@ def train(asked: argparse.Namespace) -> None:
 def evaluate(asked: argparse.Namespace) -> None:
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
     split = faces.split(asked.seed, by=asked.split_by)
-    figures = metrics.evaluate(model, faces, split[asked.part])
-    figures["faces"] = len(split[asked.part])
+    rows = split[asked.part]
+    table = metrics.per_face(model, faces, rows)
+    figures = metrics.summary(table) | {"faces": len(rows)}
     if not asked.no_pca:
         latents = model.config.latents
-        figures["pca_psnr"] = metrics.pca_psnr(faces, split["train"], split[asked.part], latents)
-    print(json.dumps({name: round(value, 3) for name, value in figures.items()}, indent=1))
+        figures["pca_psnr"] = metrics.pca_psnr(faces, split["train"], rows, latents)
+    figures = {name: round(value, 3) for name, value in figures.items()}
+    groups = metrics.by_group(table["psnr"], faces, rows)
+    print(json.dumps(figures | {"psnr_by_group": groups}, indent=1, ensure_ascii=False))
 
 
 def export(asked: argparse.Namespace) -> None:
     """Fit the sampling prior on the training faces and write a studio folder."""
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
     rows = faces.split(asked.seed)["train"]
-    means = [model.encode(_images(faces, part)).mean for part in np.array_split(rows, 200)]
+    parts = np.array_split(rows, max(1, len(rows) // 64))
+    means = [model.encode(faces.tensor(part)).mean for part in parts]
     facevae.Studio(model, GaussianPrior.fit(torch.cat(means))).save(asked.out)
     print(f"{asked.out}: the model in float16 and its prior")
-
-
-def _images(faces: facevae.FaceSet, rows: np.ndarray) -> torch.Tensor:
-    return torch.from_numpy(faces.images[rows]).permute(0, 3, 1, 2).float() / 255.0
 
 
 def morph(asked: argparse.Namespace) -> None:

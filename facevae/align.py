@@ -59,7 +59,7 @@ def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
         raise
     except FileNotFoundError as error:
         raise UnreadablePhoto(f"there is no file {photo}: check the path") from error
-    except (OSError, UnidentifiedImageError, ValueError, TypeError, SyntaxError, EOFError,
+    except (OSError, UnidentifiedImageError, ValueError, TypeError, AttributeError, EOFError, SyntaxError,
             MemoryError, Image.DecompressionBombError) as error:  # fmt: skip
         raise UnreadablePhoto(
             f"{name} cannot be read as a picture ({error}): give a whole JPEG, PNG or WebP"

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import Tensor
 
 VERSION = 1  # of the preparation: raised when the same source would give other pixels
 SPLITS = ("train", "val", "test")
@@ -57,6 +59,11 @@ class FaceSet:
         """(C, H, W) as a model takes it."""
         _, height, width, channels = self.images.shape
         return channels, height, width
+
+    def tensor(self, rows: np.ndarray) -> Tensor:
+        """Rows as a model takes them: (M, C, H, W) float32 in [0, 1], channels last in memory."""
+        levels = torch.from_numpy(self.images[rows])  # (M, H, W, C) uint8
+        return levels.permute(0, 3, 1, 2).float().div_(255.0)  # (M, C, H, W)
 
     def split(
         self,

@@ -10,6 +10,13 @@ from facevae import losses
 from facevae.data import FaceSet
 from facevae.model import FaceVAE
 
+GROUPS = {  # label → (name, lowest, highest value), the numbers as UTKFace gives them
+    "age": [("0–9", 0, 9), ("10–19", 10, 19), ("20–39", 20, 39), ("40–59", 40, 59),
+            ("60 and over", 60, 200)],
+    "gender": [("male", 0, 0), ("female", 1, 1)],
+    "race": [("white", 0, 0), ("black", 1, 1), ("asian", 2, 2), ("indian", 3, 3), ("other", 4, 4)],
+}  # fmt: skip
+
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of images in [0, 1], (N, C, H, W) each → (N,).
@@ -29,43 +36,70 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     options = {"channel_axis": 0, "data_range": 1.0, "gaussian_weights": True,
                "sigma": 1.5, "use_sample_covariance": False}  # fmt: skip
     pairs = zip(a.cpu().numpy(), b.cpu().numpy(), strict=True)
-    return torch.tensor([structural_similarity(x, y, **options) for x, y in pairs])
+    values = [float(structural_similarity(x, y, **options)) for x, y in pairs]
+    return torch.tensor(values)
 
 
 @torch.inference_mode()
-def evaluate(
+def per_face(
     model: FaceVAE, faces: FaceSet, rows: np.ndarray, batch: int = 64, seed: int = 0
-) -> dict[str, float]:
-    """Held-out figures of a model on some rows of a FaceSet.
+) -> dict[str, Tensor]:
+    """Figures of each of M rows of a FaceSet.
 
     Returns:
-        negative_elbo, reconstruction and kl in nats per image (one sample of z each);
-        psnr (dB) and ssim of the picture decoded from the posterior mean, with their spread over
-        faces; active_units, the latents whose KL exceeds 0.01 nats on average.
+        (M,) negative_elbo, reconstruction and kl in nats per image, of one sample of z; psnr (dB)
+        and ssim of the picture decoded from the posterior mean; (M, D) kl_per_latent in nats.
     """
     generator = torch.Generator().manual_seed(seed)
-    columns: dict[str, list[Tensor]] = {"negative_elbo": [], "kl": [], "psnr": [], "ssim": []}
-    kl_per_latent = []
     names = model.config.conditions
     conditions = torch.from_numpy(faces.conditions(names)) if names else None
+    parts = []
     for start in range(0, len(rows), batch):
         taken = rows[start : start + batch]
-        images = torch.from_numpy(faces.images[taken]).permute(0, 3, 1, 2).float() / 255.0
+        images = faces.tensor(taken)
         condition = None if conditions is None else conditions[taken]
         log_likelihood, posterior = model(images, condition, generator)
         decoded = model.decode(posterior.mean, condition)
-        columns["negative_elbo"].append(losses.negative_elbo(log_likelihood, posterior.kl()))
-        columns["kl"].append(posterior.kl())
-        columns["psnr"].append(psnr(images, decoded))
-        columns["ssim"].append(ssim(images, decoded))
-        kl_per_latent.append(posterior.kl_per_latent())
-    table = {name: torch.cat(parts) for name, parts in columns.items()}
-    figures = {name: values.mean().item() for name, values in table.items()}
-    figures["reconstruction"] = figures["negative_elbo"] - figures["kl"]
-    figures["psnr_spread"] = table["psnr"].std().item()
-    figures["ssim_spread"] = table["ssim"].std().item()
-    figures["active_units"] = float((torch.cat(kl_per_latent).mean(0) > 0.01).sum())
+        parts.append(
+            {
+                "negative_elbo": losses.negative_elbo(log_likelihood, posterior.kl()),
+                "reconstruction": -log_likelihood,
+                "kl": posterior.kl(),
+                "psnr": psnr(images, decoded),
+                "ssim": ssim(images, decoded),
+                "kl_per_latent": posterior.kl_per_latent(),
+            }
+        )
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def summary(table: dict[str, Tensor]) -> dict[str, float]:
+    """Means over faces of what `per_face` gave, spreads of PSNR and SSIM, and active_units: the
+    latents whose mean KL exceeds 0.01 nats."""
+    columns = {name: values for name, values in table.items() if values.ndim == 1}
+    figures = {name: values.mean().item() for name, values in columns.items()}
+    figures |= {f"{name}_spread": table[name].std().item() for name in ("psnr", "ssim")}
+    figures["active_units"] = float((table["kl_per_latent"].mean(0) > 0.01).sum())
     return figures
+
+
+def by_group(values: Tensor, faces: FaceSet, rows: np.ndarray) -> dict[str, dict]:
+    """Mean of values (M,) over the age bands and the gender and race groups that rows carry.
+
+    Returns:
+        Group → {"faces": how many, "mean": their mean}; groups of fewer than 5 faces are left out.
+    """
+    groups = {}
+    for label, names in GROUPS.items():
+        if label not in faces.labels:
+            continue
+        column = faces.labels[label][rows]
+        for name, low, high in names:
+            inside = (column >= low) & (column <= high)
+            if inside.sum() >= 5:
+                mean = values[torch.from_numpy(inside)].mean().item()
+                groups[f"{label} {name}"] = {"faces": int(inside.sum()), "mean": round(mean, 2)}
+    return groups
 
 
 def pca_psnr(

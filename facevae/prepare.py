@@ -64,9 +64,8 @@ def prepare(
         BadSource, NotPrepared: what is wrong and what to do.
     """
     out = Path(out)
-    where = str(Path(path).resolve()) if path is not None else f"{count} drawn with seed {seed}"
-    if source != "synthetic" and path is None:
-        where = ""
+    drawn = f"{count} drawn with seed {seed}" if source == "synthetic" else ""
+    where = str(Path(path).resolve()) if path is not None else drawn
     options = Options(source, where, size, align and source not in ("frey", "synthetic"))
     if (out / "manifest.json").is_file():
         faces = FaceSet(out)

@@ -91,7 +91,8 @@ class Container:
             n
             for n in self.names
             if PurePosixPath(n).suffix.lower() in PICTURES
-            and not any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(n).parts)
+            and not PurePosixPath(n).name.startswith(".")
+            and "__MACOSX" not in PurePosixPath(n).parts
         ]
 
     def item(self, name: str, **labels: int | str) -> Item:
@@ -186,11 +187,12 @@ def morph2(path: Path, notes: dict) -> Iterator[Item]:
 def frey(path: Path, notes: dict) -> Iterator[Item]:
     """frey_rawface.mat: `ff`, uint8, 560 × 1965, a column a frame of 28 × 20."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         frames = loadmat(path)["ff"]
         frames = frames.T.reshape(-1, 28, 20, 1)  # (560, N) -> (N, 28, 20, 1)
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError) as error:
+    except (OSError, KeyError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
         raise BadSource(f"{path} is not frey_rawface.mat ({error}): download it again") from error
     for i, frame in enumerate(frames):
         yield Item(f"frame{i:04d}", lambda frame=frame: frame)

@@ -30,7 +30,9 @@ def test_importing_facevae_loads_nothing_heavy():
         "import sys, facevae, facevae.train; print(sorted({'gradio', 'facenet_pytorch', "
         "'matplotlib', 'sklearn', 'skimage', 'datasets'} & set(sys.modules)))"
     )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip() == "[]"
 
 

@@ -123,7 +123,7 @@ def test_eyes_and_mouth_stand_where_utkface_has_them(child):
 
 
 def test_mirrored_factors_mirror_the_picture():
-    """Yaw and light change sign under reflection; only parted hair and glints know left from right."""
+    """Yaw and light change sign under reflection; only parted hair and glints know left."""
     bald = {"hair": 0, "age": 30}
     there, back = (draw(bald | {"yaw": s * 0.8, "light": s * 0.6}, 64)[0] for s in (1, -1))
     assert np.abs(there.astype(int) - back[:, ::-1]).mean() < 1

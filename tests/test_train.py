@@ -33,13 +33,16 @@ def checkpoint(out):
     return torch.load(out / "checkpoint.pt", weights_only=True)
 
 
+def without_minutes(state):
+    return [{k: v for k, v in row.items() if k != "minutes"} for row in state["history"]]
+
+
 def assert_same_bits(out, other):
     a, b = checkpoint(out), checkpoint(other)
     assert all(torch.equal(v, b["model"][k]) for k, v in a["model"].items())
     for key, state in a["optimizer"]["state"].items():
         assert all(torch.equal(v, b["optimizer"]["state"][key][k]) for k, v in state.items())
-    drop = lambda rows: [{k: v for k, v in row.items() if k != "minutes"} for row in rows]  # noqa: E731
-    assert drop(a["history"]) == drop(b["history"])
+    assert without_minutes(a) == without_minutes(b)
 
 
 def test_a_run_leaves_all_it_promises(whole_run):
