@@ -21,6 +21,19 @@ MAX_PIXELS = 120_000_000
 DETECT_SIDES = (640, 1600)  # a second, finer look only when the first finds no face
 MIN_CONFIDENCE = 0.90
 
+# What Pillow raises, in one version or another, over something that is no whole picture.
+BROKEN = (
+    OSError,
+    UnidentifiedImageError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    Image.DecompressionBombError,
+)
+
 PhotoLike = str | os.PathLike | IO[bytes] | Image.Image | np.ndarray
 
 
@@ -59,8 +72,7 @@ def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
         raise
     except FileNotFoundError as error:
         raise UnreadablePhoto(f"there is no file {photo}: check the path") from error
-    except (OSError, UnidentifiedImageError, ValueError, TypeError, AttributeError, EOFError, SyntaxError,
-            MemoryError, Image.DecompressionBombError) as error:  # fmt: skip
+    except BROKEN as error:
         raise UnreadablePhoto(
             f"{name} cannot be read as a picture ({error}): give a whole JPEG, PNG or WebP"
         ) from error
