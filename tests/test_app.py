@@ -205,6 +205,7 @@ def test_a_new_photo_changes_its_side_and_the_strip(visit):
 def test_of_several_faces_the_largest_is_taken_and_said(visit):
     page = visit()
     hopper, collins = (Image.open(file) for file in PORTRAITS)
+    collins = collins.reduce(2)  # plainly the smaller one
     both = Image.new("RGB", (hopper.width + collins.width, hopper.height))
     both.paste(hopper, (0, 0))
     both.paste(collins, (hopper.width, 0))
