@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,13 @@ def test_a_killed_run_resumes_to_the_same_bits(faces, whole_run, tmp_path):
     assert len(checkpoint(out)["history"]) < 3
     train(TINY, faces, out, resume=True, device="cpu", progress=False)
     assert_same_bits(out, whole_run)
+
+
+def test_a_finished_run_can_be_made_longer(faces, whole_run, tmp_path):
+    shutil.copytree(whole_run, tmp_path / "longer")
+    train(TINY.changed(epochs=4), faces, tmp_path / "longer", resume=True, progress=False)
+    longer = read_history(tmp_path / "longer")
+    assert longer[:3] == read_history(whole_run) and longer[3]["epoch"] == 4
 
 
 def test_two_runs_are_equal_and_another_seed_is_not(faces, whole_run, tmp_path):

@@ -1,0 +1,89 @@
+"""How fast the app answers in the browser: `python tests/latency.py` (half a minute, no test).
+
+Each figure is a median, from the visitor's action to new pixels on the canvas; beside them the
+floor, which is Gradio's own round trip for an event that does nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from playwright.sync_api import Page, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import app  # sets what torch and gradio read when imported
+
+import gradio as gr  # isort: skip
+
+import facevae
+
+ROUNDS = 7
+CANVAS = "document.querySelector('strip-player canvas').toDataURL()"
+SCRUB = """async () => {  // two seconds of a drag: frames shown per second, and ms to draw one
+    const player = document.querySelector("strip-player"), frame = () => new Promise(requestAnimationFrame);
+    const start = await frame();
+    let now = start, frames = 0;
+    for (; now - start < 2000; frames++) {
+        player.position = (1 + Math.sin(frames / 20)) / 2;
+        now = await frame();
+    }
+    return 1000 * frames / (now - start);
+}"""  # noqa: E501
+
+
+def until_new(page: Page, act, state: str) -> float:
+    """Milliseconds from `act()` until the JavaScript expression `state` gives something new."""
+    old = page.evaluate(state)
+    start = time.perf_counter()
+    act()
+    page.wait_for_function(f"old => {state} !== old", arg=old, polling=5)
+    return 1000 * (time.perf_counter() - start)
+
+
+def app_figures(page: Page) -> None:
+    page.wait_for_selector("strip-player[ready]")
+    page.evaluate("document.querySelector('strip-player').position = 0.1")
+    photo = page.locator(".first input[type=file]")
+    files = [*app.PORTRAITS.values()][::-1]
+    uploads = [until_new(page, lambda f=files[i % 2]: photo.set_input_files(f), CANVAS)
+               for i in range(ROUNDS)]  # fmt: skip
+    slider = page.get_by_label("range slider for Photo detail")
+    steps = [until_new(page, lambda: slider.press("ArrowLeft"), CANVAS) for _ in range(ROUNDS)]
+    print(f"a photo, from upload to its strip: {statistics.median(uploads):.0f} ms")
+    print(f"a step of the detail slider: {statistics.median(steps):.0f} ms")
+    print(f"scrubbing: {page.evaluate(SCRUB):.0f} frames/s, no request")
+
+
+def floor_figure(page: Page) -> None:
+    button = page.get_by_role("button", name="ask")
+    asks = [until_new(page, button.click, "document.querySelector('textarea').value")
+            for _ in range(ROUNDS)]  # fmt: skip
+    print(f"the floor, an empty Gradio event: {statistics.median(asks):.0f} ms")
+
+
+def main() -> None:
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    with gr.Blocks() as empty:
+        text = gr.Textbox("0")
+        gr.Button("ask").click(lambda n: str(int(n) + 1), text, text, show_progress="hidden")
+    pages = {
+        app.launch(app.build(facevae.Studio.load()), prevent_thread_lock=True, quiet=True)[1]: app_figures,
+        empty.launch(prevent_thread_lock=True, quiet=True)[1]: floor_figure,
+    }  # fmt: skip
+    with sync_playwright() as playwright:
+        chromium = shutil.which("chromium")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        for url, figures in pages.items():
+            page = browser.new_page()
+            page.goto(url)
+            figures(page)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
