@@ -60,25 +60,27 @@ def app_figures(page: Page) -> None:
 
 
 def floor_figure(page: Page) -> None:
-    button = page.get_by_role("button", name="ask")
-    asks = [until_new(page, button.click, "document.querySelector('textarea').value")
-            for _ in range(ROUNDS)]  # fmt: skip
+    button, said = (
+        page.get_by_role("button", name="ask"),
+        "document.querySelector('.said').innerText",
+    )
+    page.wait_for_selector(".said")
+    asks = [until_new(page, button.click, said) for _ in range(ROUNDS)]
     print(f"the floor, an empty Gradio event: {statistics.median(asks):.0f} ms")
 
 
 def main() -> None:
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     with gr.Blocks() as empty:
-        text = gr.Textbox("0")
-        gr.Button("ask").click(lambda n: str(int(n) + 1), text, text, show_progress="hidden")
-    pages = {
-        app.launch(app.build(facevae.Studio.load()), prevent_thread_lock=True, quiet=True)[1]: app_figures,
-        empty.launch(prevent_thread_lock=True, quiet=True)[1]: floor_figure,
-    }  # fmt: skip
+        said = gr.HTML("0", elem_classes="said")
+        gr.Button("ask").click(lambda n: str(int(n) + 1), said, said, show_progress="hidden")
+    aside = {"prevent_thread_lock": True, "quiet": True}
+    _, studio_url, _ = app.launch(app.build(facevae.Studio.load()), **aside)
+    _, empty_url, _ = empty.launch(**aside)
     with sync_playwright() as playwright:
         chromium = shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        for url, figures in pages.items():
+        for url, figures in ((studio_url, app_figures), (empty_url, floor_figure)):
             page = browser.new_page()
             page.goto(url)
             figures(page)
