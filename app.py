@@ -12,6 +12,7 @@ import html
 import io
 import os
 import random
+import signal
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -43,6 +44,8 @@ FORGET = 3600  # seconds after which a visitor's faces are dropped
 SWEEP = (60, 60)  # each minute Gradio deletes the uploads older than a minute
 IN_TURN = {"concurrency_id": "model", "concurrency_limit": 1}  # the last asked is the last shown
 OWN = {"api_visibility": "private", "show_progress": "hidden", **IN_TURN}  # the page's own events
+EVERY = {"trigger_mode": "multiple", **OWN}  # none is dropped while another is at work
+LATEST = {"trigger_mode": "always_last", **OWN}  # of a burst the first and the last: none piles up
 
 HEADER = """<h1>Morph two faces</h1>
 <p>Drop a photo on either side, then drag across the picture: a variational autoencoder draws every
@@ -153,12 +156,12 @@ def face_side(desk: Desk, label: str, area: str) -> tuple:
             portraits = {n: gr.Button(n, icon=file, min_width=0) for n, file in PORTRAITS.items()}
         line = gr.HTML(elem_classes="line", apply_default_css=False)
     shown = [face, crop, line]
-    upload = photo.upload(desk.add, [photo, face], shown, **OWN)
+    upload = photo.upload(desk.add, [photo, face], shown, **EVERY)
     upload.then(None, None, photo, js=f"() => emptyInput('.{area} .photo')")
-    changes = [upload, drawn.click(desk.draw, face, shown, **OWN)]
+    changes = [upload, drawn.click(desk.draw, face, shown, **EVERY)]
     for name, button in portraits.items():
         portrait = partial(desk.add, PORTRAITS[name], name=name)
-        changes.append(button.click(portrait, face, shown, **OWN))
+        changes.append(button.click(portrait, face, shown, **EVERY))
     return face, crop, changes
 
 
@@ -178,10 +181,9 @@ def morph_tab(desk: Desk, page: gr.Blocks) -> None:
 
     page.load(desk.opening.result, None, [a, b, crop_a, crop_b, player], **OWN)
     wanted = [a, b, detail, path]
-    latest = {"trigger_mode": "always_last", **OWN}
-    gr.on([detail.input, path.input], desk.strip, wanted, player, **latest)
+    gr.on([detail.input, path.input], desk.strip, wanted, player, **LATEST)
     for change in changes_a + changes_b:
-        change.then(desk.strip, wanted, player, **latest)
+        change.then(desk.strip, wanted, player, **LATEST)
     for kind, button in savers.items():
         made = button.click(partial(desk.save, kind), wanted, saved, **OWN)
         made.success(None, saved, None, js="file => download(file)")
@@ -238,8 +240,11 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
-    page = build(studio, asked.max_side)
-    launch(page, server_name=asked.host, server_port=asked.port, share=asked.share or None)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes then, too
+    with tempfile.TemporaryDirectory(prefix="facevae-") as uploads:  # nobody else's to read
+        os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
+        page = build(studio, asked.max_side)
+        launch(page, server_name=asked.host, server_port=asked.port, share=asked.share or None)
     return 0
 
 

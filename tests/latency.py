@@ -48,6 +48,7 @@ def until_new(page: Page, act, state: str) -> float:
 def app_figures(page: Page) -> None:
     page.wait_for_selector("strip-player[ready]")
     page.evaluate("document.querySelector('strip-player').position = 0.1")
+    page.evaluate("new Promise(requestAnimationFrame)")
     photo = page.locator(".first input[type=file]")
     files = [*app.PORTRAITS.values()][::-1]
     uploads = [until_new(page, lambda f=files[i % 2]: photo.set_input_files(f), CANVAS)
