@@ -74,7 +74,7 @@ def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
         raise UnreadablePhoto(f"there is no file {photo}: check the path") from error
     except BROKEN as error:
         raise UnreadablePhoto(
-            f"{name} cannot be read as a picture ({error}): give a whole JPEG, PNG or WebP"
+            f"{name} cannot be read as a picture: give a whole JPEG, PNG or WebP"
         ) from error
     if min(picture.size) < 16:
         raise UnreadablePhoto(
@@ -284,8 +284,7 @@ def align(
     faces = find_faces(photo)
     if not faces:
         raise NoFaceFound(
-            "no face was found: use a photo that shows the face from the front, upright and well "
-            "lit, or give the two eye points by hand"
+            "no face was found: use a photo that shows the face from the front, upright and well lit"
         )
     if not 0 <= which < len(faces):
         raise NoFaceFound(f"face {which} was asked for, but {len(faces)} found: count from 0")
