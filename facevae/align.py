@@ -284,7 +284,8 @@ def align(
     faces = find_faces(photo)
     if not faces:
         raise NoFaceFound(
-            "no face was found: use a photo that shows the face from the front, upright and well lit"
+            "no face was found: use a photo that shows the face from the front, upright and "
+            "well lit"
         )
     if not 0 <= which < len(faces):
         raise NoFaceFound(f"face {which} was asked for, but {len(faces)} found: count from 0")
