@@ -7,9 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
-import torch
-
 import facevae
 from facevae import metrics, pictures, sources
 from facevae.latent import PATHS, GaussianPrior
@@ -54,10 +51,8 @@ def evaluate(asked: argparse.Namespace) -> None:
 def export(asked: argparse.Namespace) -> None:
     """Fit the sampling prior on the training faces and write a studio folder."""
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
-    rows = faces.split(asked.seed)["train"]
-    parts = np.array_split(rows, max(1, len(rows) // 64))
-    means = [model.encode(faces.tensor(part)).mean for part in parts]
-    facevae.Studio(model, GaussianPrior.fit(torch.cat(means))).save(asked.out)
+    means = metrics.posteriors(model, faces, faces.split(asked.seed)["train"]).mean
+    facevae.Studio(model, GaussianPrior.fit(means)).save(asked.out)
     print(f"{asked.out}: the model in float16 and its prior")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,6 +29,11 @@ class Gaussian:
         """Split an encoder's output (N, 2·D) into mean and log-variance, each (N, D)."""
         mean, logvar = parameters.float().chunk(2, dim=1)  # (N, 2D) -> 2 × (N, D)
         return cls(mean, logvar.clamp(*LOGVAR_RANGE))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Gaussian]) -> Gaussian:
+        """Posteriors of several batches as one, (ΣN, D)."""
+        return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
     @property
     def std(self) -> Tensor:

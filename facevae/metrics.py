@@ -8,6 +8,7 @@ from torch import Tensor
 
 from facevae import losses
 from facevae.data import FaceSet
+from facevae.gaussian import Gaussian
 from facevae.model import FaceVAE
 
 GROUPS = {  # label → (name, lowest, highest value), the numbers as UTKFace gives them
@@ -38,6 +39,19 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     pairs = zip(a.cpu().numpy(), b.cpu().numpy(), strict=True)
     values = [float(structural_similarity(x, y, **options)) for x, y in pairs]
     return torch.tensor(values)
+
+
+@torch.inference_mode()
+def posteriors(model: FaceVAE, faces: FaceSet, rows: np.ndarray, batch: int = 64) -> Gaussian:
+    """The posterior of each of M rows of a FaceSet, its mean and std (M, D)."""
+    names = model.config.conditions
+    conditions = torch.from_numpy(faces.conditions(names)) if names else None
+    parts = []
+    for start in range(0, len(rows), batch):
+        taken = rows[start : start + batch]
+        condition = None if conditions is None else conditions[taken]
+        parts.append(model.encode(faces.tensor(taken), condition))
+    return Gaussian.cat(parts)
 
 
 @torch.inference_mode()
