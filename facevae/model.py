@@ -35,10 +35,10 @@ class ModelConfig:
     image_shape: tuple[int, int, int] = (3, 64, 64)  # C, H, W
     latents: int = 128
     channels: tuple[int, ...] = (32, 64, 128, 256)  # one halving of the picture each
-    neck: int = 0  # channels of the last map as the dense layers see it; 0: as it is
     blocks: int = 1  # residual blocks at each size of the decoder; 0: the plain mirror
     pool: bool = False  # halve by max-pooling (as the Frey source does), not by a stride
     dropout: float = 0.0  # Dropout2d after each encoder stage
+    spread_grid: int = 0  # the spread from the last map averaged to n × n cells; 0: from all of it
     conditions: tuple[str, ...] = ()  # labels given to the encoder and the decoder
     likelihood: str = "gaussian"
     sigma: float | None = None  # of the Gaussian, in units of [0, 1]; None: the optimal one
@@ -111,19 +111,26 @@ class Encoder(nn.Module):
             if config.dropout:
                 stages.append(nn.Dropout2d(config.dropout))
             inputs = channels
-        if config.neck:
-            stages.append(_normed(nn.Conv2d(inputs, config.neck, 1), config.neck))
-            inputs = config.neck
         self.stages = nn.Sequential(*stages)
         height, width = config.sizes[-1]
         features = inputs * height * width + len(config.conditions)
-        self.posterior = nn.Linear(features, 2 * config.latents)
+        self.spread_grid = config.spread_grid
+        self.posterior = nn.Linear(features, (1 if self.spread_grid else 2) * config.latents)
+        if self.spread_grid:  # how sure it is hangs on less than what it sees: half the weights
+            self.spread = nn.Linear(inputs * self.spread_grid**2, config.latents)
+            nn.init.zeros_(self.spread.weight)
+            nn.init.constant_(self.spread.bias, -3.0)  # narrow, so that little noise is learnt from
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> Gaussian:
-        features = self.stages(2.0 * images - 1.0).flatten(1)  # (N, C, H, W) -> (N, c·h·w)
+        maps = self.stages(2.0 * images - 1.0)  # (N, C, H, W) -> (N, c, h, w)
+        features = maps.flatten(1)  # (N, c·h·w)
         if condition is not None:
             features = torch.cat([features, condition], dim=1)  # (N, c·h·w + K)
-        return Gaussian.from_parameters(self.posterior(features))
+        parameters = self.posterior(features)
+        if self.spread_grid:
+            pooled = F.adaptive_avg_pool2d(maps, self.spread_grid).flatten(1)  # (N, c·grid²)
+            parameters = torch.cat([parameters, self.spread(pooled)], dim=1)  # (N, 2D)
+        return Gaussian.from_parameters(parameters)
 
 
 class Decoder(nn.Module):
@@ -131,13 +138,10 @@ class Decoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.start = (config.neck or config.channels[-1], *config.sizes[-1])  # c, h, w
+        self.start = (config.channels[-1], *config.sizes[-1])  # c, h, w
         start = self.start[0] * self.start[1] * self.start[2]
         self.dense = nn.Linear(config.latents + len(config.conditions), start)
         inputs, stages = self.start[0], []
-        if config.neck:
-            stages.append(_normed(nn.Conv2d(inputs, config.channels[-1], 1), config.channels[-1]))
-            inputs = config.channels[-1]
         for channels, size in zip(config.channels[-2::-1], config.sizes[-2:0:-1], strict=True):
             stages += [ResidualBlock(inputs) for _ in range(config.blocks)]
             stages.append(_normed(Upsample(inputs, channels, size), channels))

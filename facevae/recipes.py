@@ -25,6 +25,8 @@ class Recipe:
     clip: float = 1.0  # bound of the gradient's norm, of the loss in nats per number of the image
     flip: bool = False  # mirror half of the training faces
     keep_every: int = 0  # also keep a checkpoint every so many epochs
+    keep_best: int = 1  # how many of the best models by validation are kept
+    balance: str = ""  # a label whose rare values are drawn more often
     seed: int = 0
 
     def changed(self, **changes) -> Recipe:
@@ -32,19 +34,57 @@ class Recipe:
         return dataclasses.replace(self, **changes)
 
 
+SUMMED_MSE = 0.5**0.5
+"""σ of "summed squared error + KL" on pictures in [0, 1]: the sources' hidden likelihood."""
+
+_drawn = Recipe("drawn", "small enough to train live in a lesson, on drawn faces",
+                ModelConfig(latents=32, channels=(16, 32, 64, 128)), epochs=8)  # fmt: skip
+_smile = Recipe(
+    "smile", "source 2: 120 latents, BatchNorm and Dropout2d, summed squared error",
+    ModelConfig(latents=120, channels=(16, 32, 64, 128), blocks=0, dropout=0.1, sigma=SUMMED_MSE),
+    "folders", epochs=30, batch=32, lr=5e-4, schedule="plateau", keep_best=2)  # fmt: skip
+_aging = Recipe(
+    "aging", "source 5: CVAE on age and gender; the optimal σ, rare ages drawn more often",
+    ModelConfig(latents=256, channels=(16, 32, 64, 128), blocks=0, conditions=("age", "gender")),
+    "utkface", epochs=12, lr=8e-4, flip=True, balance="age")  # fmt: skip
+
+
+def _variant(recipe: Recipe, suffix: str, why: str, model: dict, **changes) -> Recipe:
+    """A recipe that differs from another in a few fields of its model or its training."""
+    model = dataclasses.replace(recipe.model, **model)
+    return recipe.changed(name=f"{recipe.name}-{suffix}", why=why, model=model, **changes)
+
+
 _ROWS = (
-    Recipe("drawn", "small enough to train live in a lesson, on drawn faces",
-           ModelConfig(latents=32, channels=(16, 32, 64, 128)), epochs=8),
+    _drawn,
+    _variant(_drawn, "beta", "for the β table: few latents, so that one can be a factor",
+             {"latents": 10, "blocks": 0}, epochs=12),
     Recipe("morph-utkface", "source 1: residual decoder, 64×64, clipping and a schedule",
-           ModelConfig(latents=128, channels=(32, 64, 128, 256)), "utkface", epochs=50,
+           ModelConfig(latents=128, channels=(16, 32, 64, 128)), "utkface", epochs=25,
            schedule="plateau", flip=True),
+    _smile,
+    _variant(_smile, "200", "200 latents", {"latents": 200}),
+    _variant(_smile, "beta10", "β = 10", {}, beta=10.0),
+    _variant(_smile, "beta10-200", "β = 10, 200 latents", {"latents": 200}, beta=10.0),
+    _variant(_smile, "beta50", "β = 50", {}, beta=50.0),
+    _variant(_smile, "beta50-200", "β = 50, 200 latents", {"latents": 200}, beta=50.0),
+    _variant(_smile, "normalized", "summed error on [-1, 1]: the very same as half the σ",
+             {"sigma": SUMMED_MSE / 2}),
+    _variant(_smile, "optimal", "σ learnt from the faces instead of hidden in the sum",
+             {"sigma": None}),
+    Recipe("attributes-celeba", "source 3: five strided convolutions, 32 to 512 channels",
+           ModelConfig(latents=256, channels=(32, 64, 128, 256, 512), blocks=0), "celeba",
+           epochs=25, flip=True),
     Recipe("frey", "source 4: Bernoulli pixels, max-pooling, 20 latents",
            ModelConfig(latents=20, channels=(32, 64, 128), blocks=0, pool=True,
                        likelihood="bernoulli"), "frey", epochs=30, batch=32,
            schedule="constant", keep_every=10),
+    _aging,
+    _variant(_aging, "plain", "source 5 to the letter: summed error on [-1, 1], faces as they come",
+             {"sigma": SUMMED_MSE / 2}, balance=""),
     Recipe("studio", "the app's model: under 10 MB in float16 at 128×128, light on a CPU",
-           ModelConfig(latents=256, channels=(16, 32, 64, 128), neck=64), "utkface",
-           epochs=18, flip=True),
+           ModelConfig(latents=256, channels=(16, 32, 64, 128), blocks=0, spread_grid=2),
+           "utkface", epochs=40, flip=True),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}

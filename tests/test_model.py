@@ -24,7 +24,7 @@ def test_every_size_comes_back(shape, pool):
 
 
 @pytest.mark.parametrize(
-    "changes", [{"neck": 4}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"}]
+    "changes", [{"spread_grid": 2}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"}]
 )
 def test_every_option_builds_and_gives_a_gradient_to_all_parameters(changes):
     config = ModelConfig((1, 16, 16), latents=3, channels=(4, 8), **changes)
