@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from facevae.parallel import Part
 
 LOGVAR_RANGE = (-14.0, 8.0)
 """Bounds on log σ². exp() of anything outside them is useless in float32 and overflows in bf16."""
@@ -40,15 +43,22 @@ class Gaussian:
         """Standard deviation, (N, D)."""
         return (0.5 * self.logvar).exp()
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+    def sample(self, generator: torch.Generator | None = None, part: Part | None = None) -> Tensor:
         """Draw z = mean + std · ε, (N, D): the reparameterisation trick.
 
         The noise is drawn where the generator lives and then moved, so one seed gives the same
-        draw on every device. Source: Kingma & Welling, arXiv 1312.6114, section 2.4.
+        draw on every device; with a `part` it is that part of the whole batch's draw, so one seed
+        gives the same on any number of processes. Source: arXiv 1312.6114, section 2.4.
         """
         device = generator.device if generator is not None else self.mean.device
-        noise = torch.randn(self.mean.shape, generator=generator, device=device)
+        part = part or Part(0, len(self.mean), len(self.mean))
+        noise = part.noise(self.mean.shape[1], generator, device)
         return self.mean + self.std * noise.to(self.mean)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """log q(z_d | x_n) of each of M draws z under each of N posteriors: (M, D) → (M, N, D)."""
+        distance = (z[:, None] - self.mean) / self.std  # (M, N, D)
+        return -0.5 * (distance.square() + self.logvar + math.log(2 * math.pi))
 
     def kl_per_latent(self) -> Tensor:
         """KL(q ‖ N(0, 1)) of each latent in nats, (N, D). Source: arXiv 1312.6114, appendix B."""

@@ -8,10 +8,14 @@ negative ELBO. Writing "mean MSE + weight · KL" instead fixes a Gaussian's vari
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from facevae import parallel
+from facevae.gaussian import Gaussian
 
 
 def bernoulli_log_likelihood(logits: Tensor, images: Tensor) -> Tensor:
@@ -45,7 +49,7 @@ def gaussian_log_likelihood(mean: Tensor, images: Tensor, sigma: Tensor | float)
 
 
 def optimal_sigma(mean: Tensor, images: Tensor, floor: float = 1e-3) -> Tensor:
-    """The σ that makes a batch likeliest: the root of its mean squared error.
+    """The σ that makes a batch (of all processes) likeliest: the root of its mean squared error.
 
     Source: Rybkin, Daniilidis & Levine, "Simple and effective VAE training with calibrated
     decoders", arXiv 2006.13202, equation 4. `floor` (a quarter of a grey level) keeps a perfect
@@ -54,12 +58,96 @@ def optimal_sigma(mean: Tensor, images: Tensor, floor: float = 1e-3) -> Tensor:
     Returns:
         A scalar tensor that carries the gradient.
     """
-    return (mean.float() - images).square().mean().sqrt().clamp(min=floor)
+    error = parallel.mean((mean.float() - images).square().mean())
+    return error.sqrt().clamp(min=floor)
 
 
 def negative_elbo(log_likelihood: Tensor, kl: Tensor, beta: float = 1.0) -> Tensor:
-    """β · KL − log p(x | z), (N,) nats per image: the one place where the weight is applied.
-
-    Source: Higgins et al., "β-VAE", ICLR 2017, equation 4 (with β = 1: arXiv 1312.6114, eq. 3).
-    """
+    """β · KL − log p(x | z), (N,) nats per image. Source: Higgins et al., "β-VAE", ICLR 2017,
+    equation 4 (with β = 1: arXiv 1312.6114, eq. 3)."""
     return beta * kl - log_likelihood
+
+
+def held_to(log_likelihood: Tensor, kl: Tensor, capacity: float, beta: float) -> Tensor:
+    """β · |mean KL − C| − log p(x | z), (N,): the KL is held to `capacity` nats, not pushed to 0.
+
+    Source: Burgess et al., "Understanding disentangling in β-VAE", arXiv 1804.03599, equation 8.
+    """
+    return beta * (parallel.mean(kl.mean()) - capacity).abs() - log_likelihood
+
+
+def kl_parts(z: Tensor, posterior: Gaussian, faces: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The KL of a batch in three: what z tells of the face, how the latents hang together, and
+    how far each is from the prior.
+
+    Estimated by minibatch-stratified sampling. Source: Chen et al., "Isolating sources of
+    disentanglement in VAEs", arXiv 1802.04942, equation 2 and appendix C.2. The estimate's
+    parts are exact only as the batch nears the data; their sum is exact: log q(z | x) − log p(z).
+
+    Args:
+        z: (B, D), a draw from each posterior.
+        posterior: of the batch's B faces.
+        faces: how many training faces the batch was drawn from.
+
+    Returns:
+        Index-code mutual information, total correlation and dimension-wise KL, (B,) nats each.
+    """
+    batch = len(z)
+    if not 2 <= batch <= faces:
+        raise ValueError(f"a batch of {batch} out of {faces} faces has no total correlation")
+    others = batch - 1
+    weights = z.new_full((batch, batch), 1 / others)  # row i: how much face j stands for
+    index = torch.arange(batch, device=z.device)
+    weights[index, index] = 1 / faces  # the face that z came from is there once in all the data
+    weights[index, (index + 1) % batch] = (faces - others) / (faces * others)  # the rest of it
+    density = posterior.log_density(z)  # (B, B, D)
+    conditional = density.diagonal().T.sum(dim=1)  # (B,) log q(z | x): (D, B) -> (B, D) -> (B,)
+    joint = (density.sum(dim=2) + weights.log()).logsumexp(dim=1)  # (B,) log q(z)
+    marginals = (density + weights.log()[:, :, None]).logsumexp(dim=1).sum(dim=1)  # (B,)
+    prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(dim=1)  # (B,)
+    return conditional - joint, joint - marginals, marginals - prior
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What is minimised: the one place where a weight meets the KL.
+
+    Attributes:
+        beta: weight of the KL, of its total correlation alone, or of its distance to a capacity.
+        capacity: nats that the KL is held to; 0: it is not.
+        tcvae: weigh the total correlation alone (Chen et al., equation 4).
+        faces: how many training faces there are, for the total correlation.
+    """
+
+    beta: float = 1.0
+    capacity: float = 0.0
+    tcvae: bool = False
+    faces: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tcvae and self.capacity:
+            raise ValueError("a capacity holds the whole KL, β-TCVAE weighs a part: choose one")
+
+    def __call__(
+        self,
+        log_likelihood: Tensor,
+        posterior: Gaussian,
+        progress: float = 1.0,
+        generator: torch.Generator | None = None,
+        part: parallel.Part | None = None,
+    ) -> Tensor:
+        """(N,) nats per image.
+
+        Args:
+            progress: 0 … 1, how far the warm-up is: a capacity rises with it, and otherwise β.
+            generator, part: for β-TCVAE's own draw of z (see `Gaussian.sample`). Its estimate
+                stays within a process: a batch cut into parts has a coarser one.
+        """
+        if self.tcvae:
+            parts = kl_parts(posterior.sample(generator, part), posterior, self.faces)
+            information, correlation, dimensions = parts
+            weighed = information + self.beta * correlation + dimensions
+            return negative_elbo(log_likelihood, weighed, progress)
+        if self.capacity:
+            return held_to(log_likelihood, posterior.kl(), progress * self.capacity, self.beta)
+        return negative_elbo(log_likelihood, posterior.kl(), progress * self.beta)

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from facevae import losses
 from facevae.files import write_safetensors, write_text
 from facevae.gaussian import Gaussian
+from facevae.parallel import Part
 
 FORMAT = 1  # of config.json; raised when an older reader would misread a newer folder
 LIKELIHOODS = ("bernoulli", "gaussian")
@@ -194,10 +195,14 @@ class FaceVAE(nn.Module):
         images: Tensor,
         condition: Tensor | None = None,
         generator: torch.Generator | None = None,
+        part: Part | None = None,
     ) -> tuple[Tensor, Gaussian]:
-        """Encode, sample once, decode: log p(x | z) of each image (N,) in nats, and q(z | x)."""
+        """Encode, sample once, decode: log p(x | z) of each image (N,) in nats, and q(z | x).
+
+        The images may be a `part` of a batch that several processes share.
+        """
         posterior = self.encode(images, condition)
-        logits = self.decoder(posterior.sample(generator), condition)
+        logits = self.decoder(posterior.sample(generator, part), condition)
         return self.log_likelihood(logits, images), posterior
 
     def log_likelihood(self, logits: Tensor, images: Tensor) -> Tensor:

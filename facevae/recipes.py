@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from facevae.model import ModelConfig
@@ -18,20 +20,57 @@ class Recipe:
     source: str = "synthetic"  # what it was made for; any FaceSet of labels it needs will do
     split_by: str = "content"
     beta: float = 1.0  # weight of the KL; 1 is the ELBO
+    tcvae: bool = False  # β weighs the total correlation alone
+    capacity: float = 0.0  # nats that the KL is held to, with weight β; 0: no such thing
+    warmup: int = 0  # epochs over which β (or the capacity) rises from 0
     epochs: int = 20
     batch: int = 64
     lr: float = 1e-3
     schedule: str = "cosine"  # constant, cosine, plateau
     clip: float = 1.0  # bound of the gradient's norm, of the loss in nats per number of the image
     flip: bool = False  # mirror half of the training faces
-    keep_every: int = 0  # also keep a checkpoint every so many epochs
-    keep_best: int = 1  # how many of the best models by validation are kept
+    augment: bool = False  # shift, brighten and stretch them a little
     balance: str = ""  # a label whose rare values are drawn more often
+    weigh: str = ""  # a label whose rare values weigh more in the loss
+    ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0: the last ones
+    bf16: bool = False  # bfloat16 where it is safe: faster on GPUs, slower on most CPUs
+    keep_best: int = 1  # how many of the best models by validation are kept
+    keep_every: int = 0  # also keep a model every so many epochs
     seed: int = 0
 
     def changed(self, **changes) -> Recipe:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
+
+    def with_settings(self, settings: Iterable[str]) -> Recipe:
+        """A copy with fields set from texts: `beta=4`, `model.latents=64`, `schedule=plateau`.
+
+        Raises:
+            ValueError: a field is unknown or a value of another kind, and which.
+        """
+        own, model = {}, {}
+        for text in settings:
+            name, _, value = text.partition("=")
+            part, field_ = (self.model, name[6:]) if name.startswith("model.") else (self, name)
+            if part is self and field_ in ("name", "why", "model") or not hasattr(part, field_):
+                raise ValueError(f"no setting {name!r}: write FIELD=VALUE with a field of a recipe")
+            (own if part is self else model)[field_] = _read(value, getattr(part, field_), text)
+        return self.changed(**own, model=dataclasses.replace(self.model, **model))
+
+
+def _read(value: str, like: object, text: str) -> object:
+    """A value of a field from its text: numbers, true or false, none, tuples with commas."""
+    listed = isinstance(like, tuple)
+    try:
+        read = json.loads(f"[{value}]" if listed else value.lower().replace("none", "null"))
+    except ValueError:
+        read = value.split(",") if listed else value
+    read = tuple(read) if listed else read
+    if isinstance(like, float) and type(read) is int or like is None and type(read) is int:
+        read = float(read)
+    if like is not None and read is not None and type(read) is not type(like):
+        raise ValueError(f"{text}: this field takes a {type(like).__name__}")
+    return read
 
 
 SUMMED_MSE = 0.5**0.5

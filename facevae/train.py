@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,10 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from facevae import latent, losses, pictures
+from facevae import latent, losses, parallel, pictures
+from facevae.batches import Batches
 from facevae.data import FaceSet
 from facevae.files import replacing, write_text
 from facevae.model import FaceVAE
@@ -43,34 +47,44 @@ def train(
     resume: bool = False,
     device: str | torch.device | None = None,
     progress: bool = True,
+    tensorboard: bool = False,
 ) -> FaceVAE:
     """Train a recipe on prepared faces and return the model of the best validation epoch.
 
-    Into `out` go `history.csv`, `monitor/epoch_001.png` … (one fixed pair's morph),
-    `checkpoint.pt` after each epoch, `best/` and, where the recipe asks, `epoch_010/` …
+    Into `out` go `recipe.json`, `history.csv`, `monitor/epoch_001.png` … (one fixed pair's morph),
+    `checkpoint.pt` after each epoch, `best/` and, where the recipe asks, `epoch_010/` … and
+    `top/epoch_007/` …
 
     Everything random hangs on (seed, epoch), so a run that was killed and resumed ends with the
-    same bits as one that was not.
+    same bits as one that was not. Started by `accelerate launch`, the processes share each
+    batch, and all but dropout (drawn apart in each) is as with one process.
 
     Args:
         recipe: a Recipe or the name of one.
         resume: go on from `out/checkpoint.pt`; start anew where there is none.
         device: "cpu", "cuda", "mps"; the fastest that is there by default.
+        tensorboard: also log the history and the monitor into `out/tensorboard`.
 
     Raises:
         Diverged: the loss left the numbers.
         CannotResume: the checkpoint is of another recipe, or broken.
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    out, device = Path(out), torch.device(device or _fastest())
-    run = _Run(recipe, faces, out, device)
+    out, accelerator = Path(out), _accelerator(device)
+    device = accelerator.device if accelerator else torch.device(device or _fastest())
+    progress = progress and (accelerator is None or accelerator.is_main_process)
+    run = _Run(recipe, faces, out, device, tensorboard)
     if resume:
         run.load()
     elif (out / CHECKPOINT).is_file():
         raise CannotResume(f"{out} already holds a run: resume it, or choose another folder")
+    if accelerator:
+        run.step = accelerator.prepare(run.model)
     epochs = range(len(run.history) + 1, recipe.epochs + 1)
     for epoch in tqdm(epochs, desc=recipe.name, unit="epoch", disable=not progress):
         run.epoch(epoch, progress)
+        if accelerator:
+            accelerator.wait_for_everyone()  # none reads what the first still writes
     return FaceVAE.from_pretrained(out / "best")
 
 
@@ -86,27 +100,47 @@ def _fastest() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
+def _accelerator(device: str | torch.device | None):
+    """What `accelerate launch` set up; None for the one process that most runs are."""
+    if not parallel.launched():
+        return None
+    from accelerate import Accelerator
+
+    return Accelerator(cpu=torch.device(device or _fastest()).type == "cpu")
+
+
 class _Run:
     """One training run: what a checkpoint holds, and what an epoch does to it."""
 
-    def __init__(self, recipe: Recipe, faces: FaceSet, out: Path, device: torch.device) -> None:
+    def __init__(
+        self, recipe: Recipe, faces: FaceSet, out: Path, device: torch.device, tensorboard: bool
+    ) -> None:
         self.recipe, self.out, self.device = recipe, out, device
-        self.faces = faces
-        self.rows = faces.split(recipe.seed, by=recipe.split_by)
-        for part in ("train", "val"):
-            if len(self.rows[part]) < 2:
-                raise ValueError(f"{faces.folder} gives {part} fewer than two faces: prepare more")
+        self.faces, self.batches = faces, Batches(recipe, faces, device)
+        self.rows = self.batches.rows
         config = dataclasses.replace(recipe.model, image_shape=faces.image_shape)
-        names = config.conditions
-        self.conditions = torch.from_numpy(faces.conditions(names)) if names else None
-        if self.conditions is not None:  # an unknown label cannot be a condition
-            known = ~self.conditions.isnan().any(dim=1).numpy()
-            self.rows = {part: rows[known[rows]] for part, rows in self.rows.items()}
+        self.objective = losses.Objective(
+            recipe.beta, recipe.capacity, recipe.tcvae, len(self.rows["train"])
+        )
         with _seeded(recipe.seed):
             model = FaceVAE(config)
+        if parallel.launched():
+            parallel.spread_batch_norm(model)
         self.model = model.to(device, memory_format=torch.channels_last)
+        self.step: nn.Module = self.model  # what a step calls: the model, or its parallel wrapper
+        self.average = None
+        if recipe.ema:
+            self.average = AveragedModel(
+                self.model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema), use_buffers=True
+            )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.lr, weight_decay=0.0)
         self.history: list[dict[str, float]] = []
+        self.tensorboard = tensorboard
+
+    @property
+    def judged(self) -> FaceVAE:
+        """The model that is validated and kept: the averaged one where the recipe wants it."""
+        return self.model if self.average is None else self.average.module
 
     def epoch(self, epoch: int, progress: bool) -> None:
         """Train over all faces once, validate, and write everything down."""
@@ -126,15 +160,9 @@ class _Run:
             "lr": self.optimizer.param_groups[0]["lr"],
             "minutes": before + (time.monotonic() - start) / 60,
         }
-        best = min((r["val_loss"] for r in self.history), default=math.inf)
         self.history.append(row)
-        self._monitor(epoch)
-        if row["val_loss"] < best:
-            self.model.save_pretrained(self.out / "best")
-        every = self.recipe.keep_every
-        if every and (epoch % every == 0 or epoch == self.recipe.epochs):
-            self.model.save_pretrained(self.out / f"epoch_{epoch:03d}")
-        self._save()
+        if parallel.ranks()[0] == 0:
+            self._write(epoch)
         if progress:
             tqdm.write(
                 f"epoch {epoch}: train {row['train_loss']:.1f}, val {row['val_loss']:.1f} "
@@ -143,51 +171,52 @@ class _Run:
             )
 
     def _train_epoch(self, epoch: int, progress: bool) -> dict[str, float]:
-        model, recipe = self.model.train(), self.recipe
+        model, recipe = self.step.train(), self.recipe
         generator = _generator(recipe.seed, epoch)
-        order = self.rows["train"][torch.randperm(len(self.rows["train"]), generator=generator)]
+        batches = self.batches.train(generator)
         numbers = self.faces.images[0].size  # of one image: the gradient is taken per number
-        sums, steps = torch.zeros(2, device=self.device), 0
-        batches = list(_batches(order, recipe.batch))
-        for rows in tqdm(batches, leave=False, unit="batch", disable=not progress):
-            images, condition = self._load(rows)
-            if recipe.flip:
-                images = _flip_half(images, generator)
-            log_likelihood, posterior = model(images, condition, generator)
-            loss = losses.negative_elbo(log_likelihood, posterior.kl(), recipe.beta).mean()
+        sums = torch.zeros(2, device=self.device)
+        for i, rows in enumerate(tqdm(batches, leave=False, unit="batch", disable=not progress)):
+            part = parallel.Part.of(len(rows))
+            images, condition = self.batches.load(rows[part.rows])
+            images = self.batches.varied(images, part, generator)
+            done = (epoch - 1 + i / len(batches)) / recipe.warmup if recipe.warmup else 1.0
+            with self._precision():
+                log_likelihood, posterior = model(images, condition, generator, part)
+            losses_ = self.objective(log_likelihood, posterior, min(1.0, done), generator, part)
+            loss = (losses_ * self.batches.weight(rows[part.rows])).mean()
             self.optimizer.zero_grad(set_to_none=True)
             (loss / numbers).backward()
-            norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
+            norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
             self.optimizer.step()
-            sums += torch.stack([loss.detach(), norm.detach()])
-            steps += 1
-            if steps % CHECK_EVERY == 0:
+            if self.average is not None:
+                self.average.update_parameters(self.model)
+            sums += torch.stack([parallel.mean(loss.detach()), norm.detach()])
+            if i % CHECK_EVERY == CHECK_EVERY - 1:
                 self._check(sums, epoch)
         self._check(sums, epoch)
-        loss, norm = (sums / steps).tolist()
+        loss, norm = (sums / len(batches)).tolist()
         return {"loss": loss, "grad_norm": norm}
 
     @torch.inference_mode()
     def _validate(self, epoch: int) -> dict[str, float]:
         """The training objective on the validation faces, per image. Source of the noise: seed."""
-        model, sums = self.model.eval(), torch.zeros(3, device=self.device)
+        model, sums = self.judged.eval(), torch.zeros(3, device=self.device)
         generator = _generator(self.recipe.seed, 0)  # the same draw each epoch: curves compare
-        for rows in _batches(self.rows["val"], self.recipe.batch, keep_rest=True):
-            log_likelihood, posterior = model(*self._load(rows), generator)
-            kl = posterior.kl()
-            loss = losses.negative_elbo(log_likelihood, kl, self.recipe.beta)
-            sums += torch.stack([loss.sum(), -log_likelihood.sum(), kl.sum()])
+        for rows in self.batches.validation():
+            part = parallel.Part.of(len(rows))
+            images, condition = self.batches.load(rows[part.rows])
+            with self._precision():
+                log_likelihood, posterior = model(images, condition, generator, part)
+            loss = self.objective(log_likelihood, posterior, 1.0, generator, part)
+            sums += torch.stack([loss.sum(), -log_likelihood.sum(), posterior.kl().sum()])
+        sums = parallel.total(sums)
         self._check(sums, epoch)
         loss, reconstruction, kl = (sums / len(self.rows["val"])).tolist()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
-    def _load(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Rows of the memory map as (B, C, H, W) in [0, 1] on the device, and their conditions."""
-        levels = torch.from_numpy(self.faces.images[rows]).to(self.device)  # (B, H, W, C) uint8
-        images = levels.permute(0, 3, 1, 2).float().div_(255.0)  # (B, C, H, W), channels last
-        if self.conditions is None:
-            return images, None
-        return images, self.conditions[rows].to(self.device)
+    def _precision(self):
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16)
 
     def _set_rate(self, epoch: int) -> None:
         """The epoch's learning rate, from the recipe and the history alone: nothing to save."""
@@ -200,18 +229,20 @@ class _Run:
             group["lr"] = rate
 
     @torch.inference_mode()
-    def _monitor(self, epoch: int) -> None:
+    def _monitor(self, epoch: int) -> Image.Image:
         """The morph of one fixed validation pair, at every epoch the same two faces."""
-        images, condition = self._load(self.rows["val"][[0, len(self.rows["val"]) // 2]])
-        means = self.model.eval().encode(images, condition).mean
+        model = self.judged.eval()
+        images, condition = self.batches.load(self.rows["val"][[0, len(self.rows["val"]) // 2]])
+        means = model.encode(images, condition).mean
         t = torch.linspace(0, 1, 7, device=self.device)
         path = latent.linear(means[:1], means[1:], t)
         if condition is not None:
             condition = latent.linear(condition[:1], condition[1:], t)
-        morph = self.model.decode(path, condition)
-        strip = torch.cat([images[:1], morph, images[1:]])
+        strip = torch.cat([images[:1], model.decode(path, condition), images[1:]])
+        picture = pictures.tile(pictures.to_pil(strip))
         with replacing(self.out / "monitor" / f"epoch_{epoch:03d}.png") as path:
-            pictures.tile(pictures.to_pil(strip)).save(path)
+            picture.save(path)
+        return picture
 
     def _check(self, sums: Tensor, epoch: int) -> None:
         if not sums.isfinite().all():
@@ -221,7 +252,38 @@ class _Run:
                 f"lower the learning rate (now {self.recipe.lr:g}) or the bound of the gradient"
             )
 
+    def _write(self, epoch: int) -> None:
+        """All that an epoch leaves behind; the checkpoint last, since it says the rest is there."""
+        strip = self._monitor(epoch)
+        ranking = sorted(self.history, key=lambda row: row["val_loss"])
+        best = [int(row["epoch"]) for row in ranking[: self.recipe.keep_best]]
+        if epoch == best[0]:
+            self.judged.save_pretrained(self.out / "best")
+        if self.recipe.keep_best > 1 and epoch in best:
+            self.judged.save_pretrained(self.out / "top" / f"epoch_{epoch:03d}")
+        every = self.recipe.keep_every
+        if every and (epoch % every == 0 or epoch == self.recipe.epochs):
+            self.judged.save_pretrained(self.out / f"epoch_{epoch:03d}")
+        if self.tensorboard:
+            self._log(epoch, strip)
+        self._save()
+        for folder in (self.out / "top").glob("epoch_*"):
+            if int(folder.name.removeprefix("epoch_")) not in best:
+                shutil.rmtree(folder)
+
+    def _log(self, epoch: int, strip: Image.Image) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(self.out / "tensorboard", purge_step=epoch) as writer:
+            for name, value in self.history[-1].items():
+                writer.add_scalar(name, value, epoch)
+            writer.add_image("monitor", np.asarray(strip), epoch, dataformats="HWC")
+
     def _save(self) -> None:
+        recipe = dataclasses.asdict(self.recipe)
+        about = {"shape": self.faces.images.shape, "source": self.faces.manifest["source"]}
+        text = json.dumps({"recipe": recipe, "faces": about}, indent=1, ensure_ascii=False)
+        write_text(self.out / "recipe.json", text + "\n")
         table = io.StringIO()
         writer = csv.DictWriter(table, COLUMNS)
         writer.writeheader()
@@ -232,6 +294,8 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
         with replacing(self.out / CHECKPOINT) as temporary:
             torch.save(state, temporary)
         write_text(self.out / "history.csv", table.getvalue())
@@ -251,25 +315,14 @@ class _Run:
             raise CannotResume(f"{path} is of another recipe or other faces: choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
         self.history = state["history"]
 
     def _identity(self) -> str:
         """What must agree to go on with a run; its length may grow (and with it the cosine)."""
         recipe = dataclasses.asdict(self.recipe.changed(epochs=0))
         return json.dumps([recipe, self.faces.images.shape])
-
-
-def _batches(rows: np.ndarray, size: int, keep_rest: bool = False) -> Iterator[np.ndarray]:
-    """Cut rows into batches; a rest smaller than a batch is left to another epoch's order."""
-    size = min(size, len(rows))
-    end = len(rows) if keep_rest else len(rows) - len(rows) % size
-    for start in range(0, end, size):
-        yield np.sort(rows[start : start + size])  # sorted: the memory map reads forward
-
-
-def _flip_half(images: Tensor, generator: torch.Generator) -> Tensor:
-    flipped = torch.rand(len(images), generator=generator) < 0.5
-    return torch.where(flipped.to(images.device)[:, None, None, None], images.flip(3), images)
 
 
 def _plateaus(losses_: list[float], patience: int = 3, threshold: float = 1e-4) -> int:

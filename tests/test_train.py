@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -110,7 +111,7 @@ def test_divergence_stops_and_keeps_the_last_good_epoch(faces, tmp_path):
     good = (tmp_path / "run" / "checkpoint.pt").read_bytes()
     from facevae.train import _Run
 
-    run = _Run(TINY.changed(epochs=1), faces, tmp_path / "run", torch.device("cpu"))
+    run = _Run(TINY.changed(epochs=1), faces, tmp_path / "run", torch.device("cpu"), False)
     run.load()
     with torch.no_grad():
         next(run.model.parameters()).fill_(float("nan"))
@@ -136,6 +137,75 @@ def test_a_conditional_model_trains_and_a_missing_label_is_named(faces, tmp_path
     recipe = TINY.changed(model=dataclasses.replace(config, conditions=("race",)))
     with pytest.raises(ValueError, match="no label 'race'"):
         train(recipe, faces, tmp_path / "other", progress=False)
+
+
+def test_everything_on_still_resumes_to_the_same_bits(faces, tmp_path):
+    """Averaged weights, balance, warm-up, augmentation: cut after an epoch, then gone on with."""
+    recipe = TINY.with_settings(
+        ["ema=0.9", "balance=age", "weigh=age", "warmup=2", "augment=true", "tcvae=true", "beta=3"]
+    )
+    recipe = recipe.changed(schedule="constant")  # the cosine hangs on the length of the run
+    train(recipe, faces, tmp_path / "a", device="cpu", progress=False)
+    train(recipe.changed(epochs=1), faces, tmp_path / "b", device="cpu", progress=False)
+    train(recipe, faces, tmp_path / "b", resume=True, device="cpu", progress=False)
+    assert_same_bits(tmp_path / "a", tmp_path / "b")
+    averages = [checkpoint(tmp_path / name)["average"] for name in ("a", "b")]
+    assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
+
+
+def test_the_averaged_weights_are_what_is_kept(faces, tmp_path):
+    out = tmp_path / "run"
+    kept = train(TINY.changed(ema=0.99), faces, out, device="cpu", progress=False)
+    state = checkpoint(out)
+    rows = read_history(out)
+    assert rows[-1]["val_loss"] == min(row["val_loss"] for row in rows)
+    name = "decoder.dense.weight"
+    assert torch.equal(kept.state_dict()[name], state["average"][f"module.{name}"])
+    assert not torch.equal(kept.state_dict()[name], state["model"][name])
+
+
+def test_the_best_models_are_kept_by_validation(faces, tmp_path):
+    out = tmp_path / "run"
+    train(TINY.changed(keep_best=2, epochs=4), faces, out, device="cpu", progress=False)
+    ranking = sorted(read_history(out), key=lambda row: row["val_loss"])
+    names = [f"epoch_{int(row['epoch']):03d}" for row in ranking[:2]]
+    assert sorted(p.name for p in (out / "top").iterdir()) == sorted(names)
+    best = (out / "best" / "model.safetensors").read_bytes()
+    assert (out / "top" / names[0] / "model.safetensors").read_bytes() == best
+
+
+def test_the_warm_up_starts_from_no_kl_at_all(faces, tmp_path):
+    config = dataclasses.replace(TINY.model, sigma=1.0)  # so that a nat of KL weighs something
+    recipe = TINY.changed(model=config, beta=20.0, epochs=1)
+    kls = []
+    for warmup in (0, 1000):
+        train(recipe.changed(warmup=warmup), faces, tmp_path / str(warmup), progress=False)
+        kls.append(read_history(tmp_path / str(warmup))[0]["kl"])
+    assert kls[1] > kls[0]
+
+
+def test_bfloat16_trains_to_about_the_same_loss(faces, whole_run, tmp_path):
+    train(TINY.changed(bf16=True), faces, tmp_path / "run", device="cpu", progress=False)
+    a, b = (read_history(out)[-1]["val_loss"] for out in (whole_run, tmp_path / "run"))
+    assert a == pytest.approx(b, rel=0.1)
+
+
+def test_the_run_says_what_it_was(faces, whole_run):
+    about = json.loads((whole_run / "recipe.json").read_text())
+    assert about["recipe"]["name"] == "tiny" and about["recipe"]["model"]["latents"] == 4
+    assert about["faces"] == {"shape": [120, 16, 16, 3], "source": "synthetic"}
+
+
+def test_tensorboard_has_the_history_and_the_monitor(faces, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    out = tmp_path / "run"
+    train(TINY.changed(epochs=2), faces, out, device="cpu", progress=False, tensorboard=True)
+    log = EventAccumulator(str(out / "tensorboard"))
+    log.Reload()
+    logged = [event.value for event in log.Scalars("val_loss")]
+    assert logged == pytest.approx([row["val_loss"] for row in read_history(out)])
+    assert len(log.Images("monitor")) == 2
 
 
 def test_plateau_halves_after_patience():
