@@ -11,6 +11,21 @@ from pathlib import Path
 from torch import Tensor
 
 
+def local(folder: str | os.PathLike) -> Path:
+    """A folder as it is; of `hub:owner/name` the copy that the Hugging Face Hub's cache holds,
+    fetched where need be: settings and safetensors alone, so nothing is ever unpickled.
+
+    Raises:
+        OSError, ValueError: it cannot be had, or the name is none.
+    """
+    name = os.fspath(folder)
+    if not name.startswith("hub:"):
+        return Path(name)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(name[4:], allow_patterns=["config.json", "*.safetensors"]))
+
+
 @contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """Give a temporary path beside `path`; what is written there takes its place on success.

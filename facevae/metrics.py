@@ -27,6 +27,11 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return -10.0 * (a - b).square().flatten(1).mean(dim=1).log10()
 
 
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute error of images in [0, 1], (N, C, H, W) each → (N,)."""
+    return (a - b).abs().flatten(1).mean(dim=1)
+
+
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Structural similarity of images in [0, 1], (N, C, H, W) each → (N,), 1 for equal ones.
 
@@ -61,8 +66,8 @@ def per_face(
     """Figures of each of M rows of a FaceSet.
 
     Returns:
-        (M,) negative_elbo, reconstruction and kl in nats per image, of one sample of z; psnr (dB)
-        and ssim of the picture decoded from the posterior mean; (M, D) kl_per_latent in nats.
+        (M,) negative_elbo, reconstruction and kl in nats per image, of one sample of z; psnr (dB),
+        ssim and l1 of the picture decoded from the posterior mean; (M, D) kl_per_latent in nats.
     """
     generator = torch.Generator().manual_seed(seed)
     names = model.config.conditions
@@ -81,6 +86,7 @@ def per_face(
                 "kl": posterior.kl(),
                 "psnr": psnr(images, decoded),
                 "ssim": ssim(images, decoded),
+                "l1": l1(images, decoded),
                 "kl_per_latent": posterior.kl_per_latent(),
             }
         )
@@ -95,6 +101,22 @@ def summary(table: dict[str, Tensor]) -> dict[str, float]:
     figures |= {f"{name}_spread": table[name].std().item() for name in ("psnr", "ssim")}
     figures["active_units"] = float((table["kl_per_latent"].mean(0) > 0.01).sum())
     return figures
+
+
+def paired(a: Tensor, b: Tensor, seed: int = 0, draws: int = 2000) -> dict[str, float]:
+    """Mean difference a − b of figures (M,) of the same faces, and its 95 % bootstrap interval."""
+    difference = (a - b).double()
+    generator = torch.Generator().manual_seed(seed)
+    means = torch.stack(
+        [
+            difference[
+                torch.randint(len(difference), (len(difference),), generator=generator)
+            ].mean()
+            for _ in range(draws)
+        ]
+    )
+    low, high = means.quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    return {"mean": difference.mean().item(), "low": low, "high": high}
 
 
 def by_group(values: Tensor, faces: FaceSet, rows: np.ndarray) -> dict[str, dict]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facevae import losses
-from facevae.files import write_safetensors, write_text
+from facevae.files import local, write_safetensors, write_text
 from facevae.gaussian import Gaussian
 from facevae.parallel import Part
 
@@ -242,11 +242,14 @@ class FaceVAE(nn.Module):
     def from_pretrained(cls, folder: str | Path) -> FaceVAE:
         """Load what `save_pretrained` wrote: float32, on the CPU, in eval mode.
 
+        Args:
+            folder: a folder, or `hub:owner/name` for a model on the Hugging Face Hub.
+
         Raises:
             NotAModel: a file is missing, foreign, broken or of another format, and which.
         """
-        folder = Path(folder)
         try:
+            folder = local(folder)
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             found = config.pop("format", None) if isinstance(config, dict) else None
             if found != FORMAT:

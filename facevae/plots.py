@@ -6,14 +6,21 @@ what to see, and what the figure does not show.
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
 DPI, WIDTH, CAPTION_SIZE = 80, 8.0, 9  # dots an inch, inches, points
+SMALL = (5.0, 2.7)  # inches of a diagram that is still read on a telephone
+INKS = (  # on a light page, on a dark one
+    ("#0f766e", "#c2410c", "#4338ca", "#be185d", "#4d7c0f"),
+    ("#2dd4bf", "#fb923c", "#a5b4fc", "#f9a8d4", "#bef264"),
+)
 Images = np.ndarray | Tensor
 
 
@@ -76,11 +83,16 @@ def curves(history: Sequence[Mapping[str, float]], caption: str = "") -> Figure:
     return figure
 
 
-def lines(x, series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, caption: str = ""):
-    """A Figure with a line a name: x (N,), series: name → (N,)."""
-    axes = _figure(caption, 3.0, 6.0).add_subplot()
+def lines(
+    x, series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, caption: str = "",
+    size: tuple[float, float] = (6.0, 3.0),
+) -> Figure:  # fmt: skip
+    """A Figure with a line a name: x (N,), series: name → (N,), size in inches."""
+    axes = _figure(caption, size[1], size[0]).add_subplot()
     for name, y in series.items():
-        axes.plot(x, y, label=name)
+        axes.plot(x, y, "." if len(x) == 1 else "-", label=name)
+    if np.equal(np.mod(x, 1), 0).all():  # epochs: no half ones on the axis
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return _finish(axes, xlabel, ylabel)
 
 
@@ -99,6 +111,52 @@ def histograms(series: Mapping[str, Images], xlabel: str, ylabel: str, bins=30, 
     for name, values in series.items():
         axes.hist(np.asarray(values), edges, histtype="step", linewidth=1.5, label=name)
     return _finish(axes, xlabel, ylabel)
+
+
+def ranked(values: Sequence[float], xlabel: str, ylabel: str) -> Figure:
+    """A thin vertical bar a value (N,), in the order given, numbered from 1."""
+    axes = _figure("", SMALL[1], SMALL[0]).add_subplot()
+    axes.bar(np.arange(1, len(values) + 1), values, width=0.85 if len(values) < 64 else 1.0)
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    return _finish(axes, xlabel, ylabel)
+
+
+def scatter(points: Images, values: np.ndarray, names: Mapping[float, str], axis: str) -> Figure:
+    """Points (N, 2) coloured by values (N,): by name where a value has one, else on a scale.
+
+    `axis` names both axes, with a place for 1 and 2: "component {}".
+    """
+    axes = _figure("", 0.8 * SMALL[0], SMALL[0]).add_subplot()
+    points, size = np.asarray(points), np.clip(8000 / len(points), 7, 24)
+    style = {"s": size, "linewidths": 0, "alpha": 0.75}
+    if names:
+        for value, name in names.items():
+            axes.scatter(*points[values == value].T, label=name, **style)
+    else:
+        shown = axes.scatter(*points.T, c=values, **style)
+        axes.figure.colorbar(shown, ax=axes, shrink=0.8, aspect=30).outline.set_visible(False)
+    figure = _finish(axes, axis.format(1), axis.format(2))
+    if names:  # above the points, not on them
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(names),
+                    markerscale=3, handletextpad=0, columnspacing=0.8)  # fmt: skip
+    return figure
+
+
+def png(draw: Callable[[], Figure], dark: bool = False) -> bytes:
+    """The Figure that `draw` makes as a PNG without a ground, in ink for a light or dark page."""
+    ink = "#d6d1ca" if dark else "#3b3632"
+    inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
+    style = dict.fromkeys(inked, ink) | {
+        "axes.facecolor": "none",
+        "axes.prop_cycle": matplotlib.cycler(color=INKS[dark]),
+        "figure.facecolor": "none",
+        "font.size": 11.5,
+        "image.cmap": "cool" if dark else "viridis",  # its dark end is lost on a dark page
+    }
+    with matplotlib.rc_context(style):
+        file = io.BytesIO()
+        draw().savefig(file, format="png", dpi=2 * DPI)
+    return file.getvalue()
 
 
 def _finish(axes, xlabel: str, ylabel: str) -> Figure:

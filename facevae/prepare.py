@@ -22,6 +22,7 @@ from tqdm import tqdm
 from facevae import sources
 from facevae.data import VERSION, FaceSet, NotPrepared
 from facevae.files import replacing, write_text
+from facevae.treatment import treat
 
 CHUNK = 128  # faces a work packet: some seconds of one core, the most an interruption can lose
 SYNTHETIC_FACES = 5_000
@@ -36,6 +37,13 @@ class Options:
     size: int
     align: bool
     version: int = VERSION
+    mask: bool = False
+    expose: bool = False
+
+    def made(self, stored: dict | None) -> bool:
+        """Whether these are what a manifest stored, be it of a time before the treatments."""
+        untreated = {"mask": False, "expose": False}
+        return untreated | (stored or {}) == asdict(self)
 
 
 def prepare(
@@ -48,6 +56,8 @@ def prepare(
     count: int = SYNTHETIC_FACES,
     seed: int = 0,
     progress: bool = True,
+    mask: bool = False,
+    expose: bool = False,
 ) -> FaceSet:
     """Prepare a source into folder `out`; on a finished folder return at once.
 
@@ -59,17 +69,24 @@ def prepare(
             centred square is taken.
         workers: processes; all cores by default.
         count, seed: faces to draw, for synthetic alone.
+        mask, expose: calm the background, even the light; see `treatment`. A model trained on
+            treated faces must be given treated ones.
 
     Raises:
         BadSource, NotPrepared: what is wrong and what to do.
     """
+    if size < 8:
+        raise sources.BadSource(f"faces of {size} pixels show nothing: ask for 8 or more")
+    if source == "frey" and (mask or expose):
+        raise sources.BadSource("Frey Face is neither masked nor exposed: its frame is its own")
     out = Path(out)
     drawn = f"{count} drawn with seed {seed}" if source == "synthetic" else ""
     where = str(Path(path).resolve()) if path is not None else drawn
-    options = Options(source, where, size, align and source not in ("frey", "synthetic"))
+    align = align and source not in ("frey", "synthetic")
+    options = Options(source, where, size, align, mask=mask, expose=expose)
     if (out / "manifest.json").is_file():
         faces = FaceSet(out)
-        if faces.manifest.get("options") != asdict(options):
+        if not options.made(faces.manifest.get("options")):
             raise NotPrepared(f"{out} holds faces prepared in another way: choose another folder")
         return faces
     if source == "synthetic":
@@ -94,6 +111,8 @@ def _draw(out: Path, options: Options, count: int, seed: int) -> FaceSet:
     from facevae.synthetic import draw_faces
 
     images, labels = draw_faces(count, size=options.size, seed=seed)
+    if options.mask or options.expose:
+        images = np.stack([treat(image, options.mask, options.expose) for image in images])
     counts = {"seen": count, "faces": count, "skipped": {}, "seed": seed}
     return _write(out, options, images, labels, counts)
 
@@ -104,7 +123,7 @@ def _prepared_chunks(
     """Prepare packets of items in worker processes; those already on disk are kept."""
     partial = out / ".partial"
     stamp = partial / "options.json"
-    if not stamp.is_file() or json.loads(stamp.read_text()) != asdict(options):
+    if not stamp.is_file() or not options.made(json.loads(stamp.read_text())):
         shutil.rmtree(partial, ignore_errors=True)
         write_text(stamp, json.dumps(asdict(options)))
     workers = workers or os.cpu_count() or 1
@@ -181,9 +200,10 @@ def _prepare_picture(content: object, options: Options) -> np.ndarray:
         return np.asarray(content)
     photo = open_photo(io.BytesIO(content) if isinstance(content, bytes) else content)
     if options.align:
-        return np.asarray(align(photo)[0].crop(photo, options.size))
-    side = (options.size, options.size)
-    return np.asarray(ImageOps.fit(photo, side, Image.Resampling.LANCZOS))
+        crop = align(photo)[0].crop(photo, options.size)
+    else:
+        crop = ImageOps.fit(photo, (options.size, options.size), Image.Resampling.LANCZOS)
+    return treat(np.asarray(crop), options.mask, options.expose)
 
 
 def _reason(error: Exception) -> str:

@@ -82,6 +82,10 @@ _smile = Recipe(
     "smile", "source 2: 120 latents, BatchNorm and Dropout2d, summed squared error",
     ModelConfig(latents=120, channels=(16, 32, 64, 128), blocks=0, dropout=0.1, sigma=SUMMED_MSE),
     "folders", epochs=30, batch=32, lr=5e-4, schedule="plateau", keep_best=2)  # fmt: skip
+_frey = Recipe(
+    "frey", "source 4: Bernoulli pixels, max-pooling, 20 latents",
+    ModelConfig(latents=20, channels=(32, 64, 128), blocks=0, pool=True, likelihood="bernoulli"),
+    "frey", epochs=30, batch=32, schedule="constant", keep_every=10)  # fmt: skip
 _aging = Recipe(
     "aging", "source 5: CVAE on age and gender; the optimal σ, rare ages drawn more often",
     ModelConfig(latents=256, channels=(16, 32, 64, 128), blocks=0, conditions=("age", "gender")),
@@ -114,10 +118,9 @@ _ROWS = (
     Recipe("attributes-celeba", "source 3: five strided convolutions, 32 to 512 channels",
            ModelConfig(latents=256, channels=(32, 64, 128, 256, 512), blocks=0), "celeba",
            epochs=25, flip=True),
-    Recipe("frey", "source 4: Bernoulli pixels, max-pooling, 20 latents",
-           ModelConfig(latents=20, channels=(32, 64, 128), blocks=0, pool=True,
-                       likelihood="bernoulli"), "frey", epochs=30, batch=32,
-           schedule="constant", keep_every=10),
+    _frey,
+    _variant(_frey, "gaussian", "greys taken for greys, with the optimal σ, not for black or white",
+             {"likelihood": "gaussian"}),
     _aging,
     _variant(_aging, "plain", "source 5 to the letter: summed error on [-1, 1], faces as they come",
              {"sigma": SUMMED_MSE / 2}, balance=""),

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from facevae import latent
 from facevae.align import Alignment, PhotoLike, align, open_photo
+from facevae.files import local
 from facevae.model import FaceVAE, NotAModel
 from facevae.pictures import to_pil, to_tensor
 
@@ -65,14 +66,15 @@ class Studio:
 
     @classmethod
     def load(cls, folder: str | Path = FOLDER) -> Studio:
-        """Load `model.safetensors`, `config.json` and `prior.safetensors` from a folder.
+        """Load `model.safetensors`, `config.json` and `prior.safetensors` from a folder, or from
+        the Hugging Face Hub as `hub:owner/name`.
 
         Raises:
             NotAModel: a file is missing or foreign, and which.
         """
         model = FaceVAE.from_pretrained(folder)
         try:
-            prior = latent.GaussianPrior.load(Path(folder) / "prior.safetensors")
+            prior = latent.GaussianPrior.load(local(folder) / "prior.safetensors")
         except ValueError as error:
             raise NotAModel(f"{error}: make one with `python -m facevae export`") from error
         return cls(model, prior)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,63 @@ def test_psnr_of_known_errors():
     a = torch.full((2, 3, 8, 8), 0.5)
     assert torch.allclose(metrics.psnr(a, a + 0.1), torch.full((2,), 20.0), atol=1e-4)
     assert metrics.psnr(a, a).isinf().all()
+
+
+def test_l1_of_a_known_error():
+    a = torch.full((2, 3, 8, 8), 0.5)
+    assert torch.allclose(metrics.l1(a, a - 0.1), torch.full((2,), 0.1))
+
+
+def test_a_paired_difference_is_sharper_than_its_parts():
+    """The faces' own spread (10) drops out; the interval is that of the difference (0.1/√400)."""
+    generator = torch.Generator().manual_seed(0)
+    b = 10 * torch.randn(400, generator=generator)
+    a = b + 1.0 + 0.1 * torch.randn(400, generator=generator)
+    found = metrics.paired(a, b)
+    assert found["low"] < 1.0 < found["high"] and found["low"] < found["mean"] < found["high"]
+    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.2)
+
+
+def test_evaluate_sets_a_model_against_another(faces, tmp_path, capsys):
+    from facevae.__main__ import main
+
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        model = FaceVAE(ModelConfig((3, 32, 32), latents=4, channels=(4, 8)))
+        model.save_pretrained(tmp_path / str(seed))
+    one, other = str(tmp_path / "0"), str(tmp_path / "1")
+    assert main(["evaluate", one, "--data", str(faces.folder), "--against", other]) == 0
+    found = json.loads(capsys.readouterr().out)
+    against = found["against"][other]
+    assert against["psnr_difference"]["mean"] == pytest.approx(
+        found["psnr"] - against["psnr"], abs=2e-3
+    )
+    assert found["pca_psnr"] > found["psnr"]  # of a model that was never trained
+    small = FaceVAE(ModelConfig((3, 16, 16), latents=4, channels=(4, 8)))
+    small.save_pretrained(tmp_path / "small")
+    asked = ["evaluate", one, "--data", str(faces.folder), "--against", str(tmp_path / "small")]
+    assert main(asked) == 2
+    assert "reads pictures of shape (3, 16, 16)" in capsys.readouterr().err
+    assert main(["evaluate", one, "--data", str(faces.folder), "--factors", "race"]) == 2
+    assert "no label 'race'" in capsys.readouterr().err
+
+
+def test_a_model_comes_from_the_hub_without_a_pickle(tmp_path, monkeypatch):
+    import huggingface_hub
+
+    model = FaceVAE(ModelConfig((3, 16, 16), latents=4, channels=(4, 8)))
+    model.save_pretrained(tmp_path)
+    asked = {}
+
+    def download(name, allow_patterns):
+        asked.update(name=name, patterns=allow_patterns)
+        return str(tmp_path)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    loaded = FaceVAE.from_pretrained("hub:owner/name")
+    assert asked["name"] == "owner/name"
+    assert all(p.endswith((".json", ".safetensors")) for p in asked["patterns"])
+    assert torch.equal(loaded.decoder.dense.weight, model.decoder.dense.weight)
 
 
 def test_ssim_is_one_for_equal_and_falls_with_noise():

@@ -1,11 +1,13 @@
 """plots: both layouts of pictures, and Figures that leave pyplot's global state alone."""
 
+import io
 import sys
 
 import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from facevae import plots
 
@@ -54,3 +56,32 @@ def test_diagrams_are_figures_with_their_captions():
         figure.draw_without_rendering()
     if "matplotlib.pyplot" in sys.modules:
         assert not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_a_scatter_has_a_legend_of_names_or_a_scale():
+    points, values = np.arange(12.0).reshape(6, 2), np.array([0, 0, 1, 1, 1, 2.0])
+    named = plots.scatter(points, values, {0.0: "a", 1.0: "b"}, "component {}").axes
+    assert [text.get_text() for text in named[0].get_legend().get_texts()] == ["a", "b"]
+    assert [len(dots.get_offsets()) for dots in named[0].collections] == [2, 3]  # 2 has no name
+    scale = plots.scatter(points, values, {}, "component {}").axes
+    assert len(scale) == 2 and scale[0].get_legend() is None
+    assert scale[0].get_ylabel() == "component 2"
+
+
+def test_ranked_bars_stand_in_the_order_given():
+    bars = plots.ranked([3, 1, 2], "latent", "nats").axes[0].patches
+    assert [bar.get_height() for bar in bars] == [3, 1, 2]
+    assert [bar.get_center()[0] for bar in bars] == pytest.approx([1, 2, 3])
+
+
+def test_a_png_has_no_ground_and_its_ink_follows_the_page():
+    def draw():
+        return plots.lines([1], {"a": [2]}, "epoch", "y", size=plots.SMALL)
+
+    inks = []
+    for dark in (False, True):
+        levels = np.asarray(Image.open(io.BytesIO(plots.png(draw, dark))).convert("RGBA"))
+        width, height = (round(2 * plots.DPI * inches) for inches in plots.SMALL)
+        assert levels.shape == (height, width, 4) and levels[0, 0, 3] == 0
+        inks.append(levels[levels[..., 3] == 255][:, :3].mean())
+    assert inks[0] < 110 < inks[1]  # dark ink on a light page, light ink on a dark one

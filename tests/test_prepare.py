@@ -1,5 +1,6 @@
 import io
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -14,11 +15,13 @@ import pytest
 from PIL import Image
 
 from facevae import prepare, sources
+from facevae.__main__ import main
 from facevae.align import UnreadablePhoto
-from facevae.data import NotPrepared
+from facevae.data import FaceSet, NotPrepared
 from facevae.prepare import Options, _prepare_picture
 from facevae.sources import BadSource
 from facevae.synthetic import draw_faces
+from facevae.treatment import treat
 
 DRAWN = draw_faces(6, size=32)[0]
 MALFORMED = "39_1_20170116174525125.jpg.chip.jpg"
@@ -113,6 +116,31 @@ def test_a_finished_folder_is_taken_at_once_and_another_wish_is_refused(
         made("utkface", utkface, tmp_path / "out", size=32)
 
 
+def test_a_folder_of_before_the_treatments_is_still_the_same(utkface, tmp_path):
+    faces = made("utkface", utkface, tmp_path / "out")
+    path = faces.folder / "manifest.json"
+    about = json.loads(path.read_text())
+    assert (about["options"].pop("mask"), about["options"].pop("expose")) == (False, False)
+    path.write_text(json.dumps(about))
+    assert len(made("utkface", utkface, tmp_path / "out")) == 5
+    with pytest.raises(NotPrepared, match="prepared in another way"):
+        made("utkface", utkface, tmp_path / "out", mask=True)
+
+
+def test_treated_folders_hold_the_treated_crops(utkface, tmp_path, capsys):
+    plain = made("utkface", utkface, tmp_path / "plain", workers=1)
+    faces = made("utkface", utkface, tmp_path / "out", workers=1, mask=True, expose=True)
+    for one, other in zip(faces.images, plain.images, strict=True):
+        assert np.array_equal(one, treat(other, mask=True, expose=True))
+        assert not np.array_equal(one, treat(other, mask=True))
+    for name in ("mask", "expose"):  # each alone, as the command line is given it
+        out = str(tmp_path / name)
+        command = ["prepare", "synthetic", "--out", out, "--size", "32", "--count", "6"]
+        assert main([*command, f"--{name}"]) == 0
+        assert np.array_equal(FaceSet(out).images[3], treat(DRAWN[3], **{name: True}))
+        assert main(command) == 2 and "prepared in another way" in capsys.readouterr().err
+
+
 def test_a_killed_preparation_goes_on_to_the_same_bytes(tmp_path):
     folder = tmp_path / "UTKFace"
     folder.mkdir()
@@ -181,6 +209,8 @@ def test_frey_keeps_its_own_size(tmp_path):
     assert faces.images.shape == (9, 28, 20, 1)
     assert np.array_equal(faces.images[4].ravel(), frames[:, 4])
     (tmp_path / "other.mat").write_bytes(b"no")
+    with pytest.raises(BadSource, match="neither masked nor exposed"):
+        made("frey", tmp_path / "frey_rawface.mat", tmp_path / "masked", mask=True)
     with pytest.raises(BadSource, match=r"not frey_rawface\.mat"):
         made("frey", tmp_path / "other.mat", tmp_path / "other")
 
@@ -218,6 +248,8 @@ def test_bad_sources_say_what_to_do(tmp_path):
     ):
         with pytest.raises(BadSource, match=says):
             made(source, path, tmp_path / "out")
+    with pytest.raises(BadSource, match="ask for 8 or more"):
+        made("utkface", tmp_path, tmp_path / "out", size=2)
     shutil.rmtree(tmp_path / "out", ignore_errors=True)
     with pytest.raises(NotPrepared):
         prepare("synthetic", out=tmp_path / "a", count=20, size=28, progress=False)
