@@ -32,12 +32,13 @@ class Batches:
             if len(self.rows[part]) < 2:
                 raise ValueError(f"{faces.folder} gives {part} fewer than two faces: prepare more")
         self.weights = self._weights(recipe.weigh) if recipe.weigh else None
+        self.draws = self._weights(recipe.balance) if recipe.balance else None
 
     def train(self, generator: torch.Generator) -> list[np.ndarray]:
         """An epoch's batches of row numbers; a rest is left to another epoch's order."""
         rows, recipe = self.rows["train"], self.recipe
-        if recipe.balance:
-            weights = self._weights(recipe.balance)[rows]
+        if self.draws is not None:
+            weights = self.draws[rows]
             order = torch.multinomial(weights, len(rows), replacement=True, generator=generator)
         else:
             order = torch.randperm(len(rows), generator=generator)
@@ -45,8 +46,15 @@ class Batches:
         return list(_cut(rows[order], size, len(rows) - len(rows) % size))
 
     def validation(self) -> Iterator[np.ndarray]:
-        """All validation rows in batches, the last of them smaller."""
-        return _cut(self.rows["val"], self.recipe.batch, len(self.rows["val"]))
+        """All validation rows in batches, the last of them smaller.
+
+        An objective that is of a batch, not of a face, gets batches of the size it trains with, or
+        a bit above: a rest of one face has no total correlation.
+        """
+        rows, size = self.rows["val"], self.recipe.batch
+        if self.recipe.tcvae or self.recipe.capacity:
+            return iter(np.array_split(rows, max(1, len(rows) // size)))
+        return _cut(rows, size, len(rows))
 
     def load(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """Rows of the memory map as (B, C, H, W) in [0, 1] on the device, and their conditions."""
@@ -70,6 +78,16 @@ class Batches:
     def weight(self, rows: np.ndarray) -> Tensor | float:
         """What each face's loss is multiplied by, (B,), 1 on average over the training faces."""
         return 1.0 if self.weights is None else self.weights[rows].to(self.device)
+
+    def importance(self, rows: np.ndarray) -> Tensor:
+        """How much each face counts in training, (B,): how often it is drawn times its weight.
+
+        Validation counts faces alike, so that its loss is that of training on unseen faces.
+        """
+        counts = torch.ones(len(rows))
+        for weights in (self.draws, self.weights):
+            counts = counts if weights is None else counts * weights[rows]
+        return counts.to(self.device)
 
     def _weights(self, label: str) -> Tensor:
         """(N,) by the rarity of a label among all faces, at most MOST, mean 1 over training."""

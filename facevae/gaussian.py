@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from facevae.parallel import Part
+from facevae.parallel import Part, whole
 
 LOGVAR_RANGE = (-14.0, 8.0)
 """Bounds on log σ². exp() of anything outside them is useless in float32 and overflows in bf16."""
@@ -38,6 +38,11 @@ class Gaussian:
         """Posteriors of several batches as one, (ΣN, D)."""
         return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
+    def whole(self, part: Part) -> Gaussian:
+        """The posteriors of a whole batch, of which each process holds a part."""
+        both = whole(torch.cat([self.mean, self.logvar], dim=1), part)  # (N, 2D)
+        return Gaussian(*both.chunk(2, dim=1))
+
     @property
     def std(self) -> Tensor:
         """Standard deviation, (N, D)."""
@@ -51,7 +56,7 @@ class Gaussian:
         gives the same on any number of processes. Source: arXiv 1312.6114, section 2.4.
         """
         device = generator.device if generator is not None else self.mean.device
-        part = part or Part(0, len(self.mean), len(self.mean))
+        part = part or Part.alone(len(self.mean))
         noise = part.noise(self.mean.shape[1], generator, device)
         return self.mean + self.std * noise.to(self.mean)
 

@@ -44,7 +44,7 @@ def gaussian_log_likelihood(mean: Tensor, images: Tensor, sigma: Tensor | float)
     """
     sigma = torch.as_tensor(sigma, dtype=torch.float32, device=images.device)
     squares = (mean.float() - images).square().flatten(1).sum(dim=1)  # (N, C·H·W) -> (N,)
-    size = images[0].numel()
+    size = math.prod(images.shape[1:])
     return -0.5 * squares / sigma.square() - size * (sigma.log() + 0.5 * math.log(2 * math.pi))
 
 
@@ -58,7 +58,7 @@ def optimal_sigma(mean: Tensor, images: Tensor, floor: float = 1e-3) -> Tensor:
     Returns:
         A scalar tensor that carries the gradient.
     """
-    error = parallel.mean((mean.float() - images).square().mean())
+    error = parallel.mean((mean.float() - images).square())
     return error.sqrt().clamp(min=floor)
 
 
@@ -73,7 +73,7 @@ def held_to(log_likelihood: Tensor, kl: Tensor, capacity: float, beta: float) ->
 
     Source: Burgess et al., "Understanding disentangling in β-VAE", arXiv 1804.03599, equation 8.
     """
-    return beta * (parallel.mean(kl.mean()) - capacity).abs() - log_likelihood
+    return beta * (parallel.mean(kl) - capacity).abs() - log_likelihood
 
 
 def kl_parts(z: Tensor, posterior: Gaussian, faces: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -140,14 +140,21 @@ class Objective:
 
         Args:
             progress: 0 … 1, how far the warm-up is: a capacity rises with it, and otherwise β.
-            generator, part: for β-TCVAE's own draw of z (see `Gaussian.sample`). Its estimate
-                stays within a process: a batch cut into parts has a coarser one.
+            generator, part: for β-TCVAE's own draw of z (see `Gaussian.sample`).
         """
         if self.tcvae:
-            parts = kl_parts(posterior.sample(generator, part), posterior, self.faces)
-            information, correlation, dimensions = parts
-            weighed = information + self.beta * correlation + dimensions
-            return negative_elbo(log_likelihood, weighed, progress)
+            return negative_elbo(
+                log_likelihood, self._weighed(posterior, generator, part), progress
+            )
         if self.capacity:
             return held_to(log_likelihood, posterior.kl(), progress * self.capacity, self.beta)
         return negative_elbo(log_likelihood, posterior.kl(), progress * self.beta)
+
+    def _weighed(
+        self, posterior: Gaussian, generator: torch.Generator | None, part: parallel.Part | None
+    ) -> Tensor:
+        """The KL with its total correlation times β, (N,): estimated from the whole batch."""
+        part = part or parallel.Part.alone(len(posterior.mean))
+        batch = posterior.whole(part)
+        information, correlation, dimensions = kl_parts(batch.sample(generator), batch, self.faces)
+        return (information + self.beta * correlation + dimensions)[part.rows]

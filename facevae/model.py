@@ -209,7 +209,7 @@ class FaceVAE(nn.Module):
         """log p(x | z), (N,) nats per image, under the configured likelihood."""
         if self.config.likelihood == "bernoulli":
             return losses.bernoulli_log_likelihood(logits, images)
-        mean = logits.sigmoid()
+        mean = logits.float().sigmoid()  # bfloat16 near 1 would be in whole grey levels
         sigma = self.variance.sqrt()
         if self.training and self.config.sigma is None:
             sigma = losses.optimal_sigma(mean, images)
@@ -243,7 +243,8 @@ class FaceVAE(nn.Module):
         """Load what `save_pretrained` wrote: float32, on the CPU, in eval mode.
 
         Args:
-            folder: a folder, or `hub:owner/name` for a model on the Hugging Face Hub.
+            folder: a folder, or `hub:owner/name` for a model on the Hugging Face Hub; `hub:` may
+                be left out where there is no folder `owner`.
 
         Raises:
             NotAModel: a file is missing, foreign, broken or of another format, and which.

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from facevae.model import ModelConfig
+
+SCHEDULES = ("constant", "cosine", "plateau")
+AT_LEAST = {"beta": 0, "capacity": 0, "warmup": 0, "epochs": 0, "batch": 1, "lr": 0, "ema": 0,
+            "keep_best": 1, "keep_every": 0}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class Recipe:
     epochs: int = 20
     batch: int = 64
     lr: float = 1e-3
-    schedule: str = "cosine"  # constant, cosine, plateau
+    schedule: str = "cosine"  # one of SCHEDULES
     clip: float = 1.0  # bound of the gradient's norm, of the loss in nats per number of the image
     flip: bool = False  # mirror half of the training faces
     augment: bool = False  # shift, brighten and stretch them a little
@@ -37,6 +42,14 @@ class Recipe:
     keep_best: int = 1  # how many of the best models by validation are kept
     keep_every: int = 0  # also keep a model every so many epochs
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule {self.schedule!r} is not one of {SCHEDULES}")
+        for name, least in AT_LEAST.items():
+            if not least <= getattr(self, name) < (1 if name == "ema" else math.inf):
+                limits = f"{least} or more" + (" and under 1" if name == "ema" else "")
+                raise ValueError(f"{name}={getattr(self, name)}: this field takes {limits}")
 
     def changed(self, **changes) -> Recipe:
         """A copy with some fields replaced."""

@@ -55,7 +55,7 @@ class Studio:
     in the decoder's picture: nothing of the photo that the model cannot draw is lost.
     """
 
-    def __init__(self, model: FaceVAE, prior: latent.GaussianPrior) -> None:
+    def __init__(self, model: FaceVAE, prior: latent.Prior) -> None:
         self.model, self.prior = model.eval(), prior
         channels, self.size, width = model.config.image_shape
         if channels != 3 or self.size != width or model.config.conditions:
@@ -74,7 +74,7 @@ class Studio:
         """
         model = FaceVAE.from_pretrained(folder)
         try:
-            prior = latent.GaussianPrior.load(local(folder) / "prior.safetensors")
+            prior = latent.load_prior(local(folder) / "prior.safetensors")
         except ValueError as error:
             raise NotAModel(f"{error}: make one with `python -m facevae export`") from error
         return cls(model, prior)

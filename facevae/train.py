@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,24 +17,21 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from facevae import latent, losses, parallel, pictures
+from facevae import checkpoints, latent, losses, parallel, pictures
 from facevae.batches import Batches
+from facevae.checkpoints import CHECKPOINT, COLUMNS, CannotResume, read_history
 from facevae.data import FaceSet
 from facevae.files import replacing, write_text
 from facevae.model import FaceVAE
 from facevae.recipes import RECIPES, Recipe
 
-COLUMNS = ("epoch", "train_loss", "val_loss", "reconstruction", "kl", "grad_norm", "lr", "minutes")
-CHECKPOINT = "checkpoint.pt"
+__all__ = ["CHECKPOINT", "COLUMNS", "CannotResume", "Diverged", "read_history", "train"]
+
 CHECK_EVERY = 20  # steps between looks at whether the loss is finite: a look waits for a GPU
 
 
 class Diverged(RuntimeError):
     """The loss is no longer finite; the checkpoint of the last good epoch is kept."""
-
-
-class CannotResume(ValueError):
-    """There is no checkpoint, or it belongs to another recipe."""
 
 
 def train(
@@ -56,13 +50,16 @@ def train(
     `top/epoch_007/` …
 
     Everything random hangs on (seed, epoch), so a run that was killed and resumed ends with the
-    same bits as one that was not. Started by `accelerate launch`, the processes share each
-    batch, and all but dropout (drawn apart in each) is as with one process.
+    same bits as one that was not. Processes started by `torchrun` (CPUs) or `accelerate launch`
+    (GPUs) share each batch and end as one process would, up to rounding; only dropout is another
+    on another number of them, since each draws its own. The first process alone reads and writes
+    `out`; each needs the faces.
 
     Args:
         recipe: a Recipe or the name of one.
         resume: go on from `out/checkpoint.pt`; start anew where there is none.
-        device: "cpu", "cuda", "mps"; the fastest that is there by default.
+        device: "cpu", "cuda", "mps"; the fastest that is there by default. Of several GPUs each
+            process has its own.
         tensorboard: also log the history and the monitor into `out/tensorboard`.
 
     Raises:
@@ -70,50 +67,37 @@ def train(
         CannotResume: the checkpoint is of another recipe, or broken.
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    out, accelerator = Path(out), _accelerator(device)
-    device = accelerator.device if accelerator else torch.device(device or _fastest())
-    progress = progress and (accelerator is None or accelerator.is_main_process)
-    run = _Run(recipe, faces, out, device, tensorboard)
-    if resume:
-        run.load()
-    elif (out / CHECKPOINT).is_file():
-        raise CannotResume(f"{out} already holds a run: resume it, or choose another folder")
+    device = torch.device(device or fastest())
+    accelerator = parallel.accelerator(device)
+    if accelerator:
+        device, progress = accelerator.device, progress and accelerator.is_main_process
+    run = _Run(recipe, faces, Path(out), device, tensorboard)
+    run.load(resume)
     if accelerator:
         run.step = accelerator.prepare(run.model)
     epochs = range(len(run.history) + 1, recipe.epochs + 1)
     for epoch in tqdm(epochs, desc=recipe.name, unit="epoch", disable=not progress):
         run.epoch(epoch, progress)
-        if accelerator:
-            accelerator.wait_for_everyone()  # none reads what the first still writes
-    return FaceVAE.from_pretrained(out / "best")
+    return parallel.from_first(lambda: FaceVAE.from_pretrained(run.out / "best"))
 
 
-def read_history(out: str | Path) -> list[dict[str, float]]:
-    """The rows of a run's `history.csv`, losses in nats per image."""
-    with open(Path(out) / "history.csv", newline="") as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def _fastest() -> str:
+def fastest() -> str:
+    """The name of the fastest kind of device that is there."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _accelerator(device: str | torch.device | None):
-    """What `accelerate launch` set up; None for the one process that most runs are."""
-    if not parallel.launched():
-        return None
-    from accelerate import Accelerator
-
-    return Accelerator(cpu=torch.device(device or _fastest()).type == "cpu")
 
 
 class _Run:
     """One training run: what a checkpoint holds, and what an epoch does to it."""
 
     def __init__(
-        self, recipe: Recipe, faces: FaceSet, out: Path, device: torch.device, tensorboard: bool
+        self,
+        recipe: Recipe,
+        faces: FaceSet,
+        out: Path,
+        device: torch.device,
+        tensorboard: bool = False,
     ) -> None:
         self.recipe, self.out, self.device = recipe, out, device
         self.faces, self.batches = faces, Batches(recipe, faces, device)
@@ -146,7 +130,8 @@ class _Run:
         """Train over all faces once, validate, and write everything down."""
         start = time.monotonic()
         self._set_rate(epoch)
-        with _seeded(self.recipe.seed, epoch):  # dropout draws from the global generator
+        # Dropout draws from the global generator, and each process from its own.
+        with _seeded(self.recipe.seed, epoch, parallel.ranks()[0]):
             trained = self._train_epoch(epoch, progress)
         validated = self._validate(epoch)
         before = self.history[-1]["minutes"] if self.history else 0.0
@@ -184,23 +169,27 @@ class _Run:
             with self._precision():
                 log_likelihood, posterior = model(images, condition, generator, part)
             losses_ = self.objective(log_likelihood, posterior, min(1.0, done), generator, part)
-            loss = (losses_ * self.batches.weight(rows[part.rows])).mean()
+            loss = parallel.share(losses_ * self.batches.weight(rows[part.rows]), part)
             self.optimizer.zero_grad(set_to_none=True)
             (loss / numbers).backward()
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
             self.optimizer.step()
             if self.average is not None:
                 self.average.update_parameters(self.model)
-            sums += torch.stack([parallel.mean(loss.detach()), norm.detach()])
+            sums += torch.stack([loss.detach(), norm.detach()])
             if i % CHECK_EVERY == CHECK_EVERY - 1:
-                self._check(sums, epoch)
+                self._check(parallel.mean_over_processes(sums), epoch)
+        sums = parallel.mean_over_processes(sums)
         self._check(sums, epoch)
         loss, norm = (sums / len(batches)).tolist()
         return {"loss": loss, "grad_norm": norm}
 
     @torch.inference_mode()
     def _validate(self, epoch: int) -> dict[str, float]:
-        """The training objective on the validation faces, per image. Source of the noise: seed."""
+        """The training objective at its final weight, and its parts, per image of the validation.
+
+        Faces count as in training: where rare ones are drawn more often or weigh more, so here.
+        """
         model, sums = self.judged.eval(), torch.zeros(3, device=self.device)
         generator = _generator(self.recipe.seed, 0)  # the same draw each epoch: curves compare
         for rows in self.batches.validation():
@@ -209,10 +198,13 @@ class _Run:
             with self._precision():
                 log_likelihood, posterior = model(images, condition, generator, part)
             loss = self.objective(log_likelihood, posterior, 1.0, generator, part)
-            sums += torch.stack([loss.sum(), -log_likelihood.sum(), posterior.kl().sum()])
+            counts = self.batches.importance(rows[part.rows])
+            columns = (loss, -log_likelihood, posterior.kl())
+            sums += torch.stack([(counts * column).sum() for column in columns])
         sums = parallel.total(sums)
         self._check(sums, epoch)
-        loss, reconstruction, kl = (sums / len(self.rows["val"])).tolist()
+        faces = self.batches.importance(self.rows["val"]).sum()
+        loss, reconstruction, kl = (sums / faces).tolist()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
     def _precision(self):
@@ -255,21 +247,11 @@ class _Run:
     def _write(self, epoch: int) -> None:
         """All that an epoch leaves behind; the checkpoint last, since it says the rest is there."""
         strip = self._monitor(epoch)
-        ranking = sorted(self.history, key=lambda row: row["val_loss"])
-        best = [int(row["epoch"]) for row in ranking[: self.recipe.keep_best]]
-        if epoch == best[0]:
-            self.judged.save_pretrained(self.out / "best")
-        if self.recipe.keep_best > 1 and epoch in best:
-            self.judged.save_pretrained(self.out / "top" / f"epoch_{epoch:03d}")
-        every = self.recipe.keep_every
-        if every and (epoch % every == 0 or epoch == self.recipe.epochs):
-            self.judged.save_pretrained(self.out / f"epoch_{epoch:03d}")
+        checkpoints.keep(self.judged, self.recipe, self.out, self.history)
         if self.tensorboard:
             self._log(epoch, strip)
         self._save()
-        for folder in (self.out / "top").glob("epoch_*"):
-            if int(folder.name.removeprefix("epoch_")) not in best:
-                shutil.rmtree(folder)
+        checkpoints.drop_beaten(self.recipe, self.out, self.history)
 
     def _log(self, epoch: int, strip: Image.Image) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -284,10 +266,6 @@ class _Run:
         about = {"shape": self.faces.images.shape, "source": self.faces.manifest["source"]}
         text = json.dumps({"recipe": recipe, "faces": about}, indent=1, ensure_ascii=False)
         write_text(self.out / "recipe.json", text + "\n")
-        table = io.StringIO()
-        writer = csv.DictWriter(table, COLUMNS)
-        writer.writeheader()
-        writer.writerows(self.history)
         state = {
             "recipe": self._identity(),
             "model": self.model.state_dict(),
@@ -296,23 +274,13 @@ class _Run:
         }
         if self.average is not None:
             state["average"] = self.average.state_dict()
-        with replacing(self.out / CHECKPOINT) as temporary:
-            torch.save(state, temporary)
-        write_text(self.out / "history.csv", table.getvalue())
+        checkpoints.write(self.out, self.history, state)
 
-    def load(self) -> None:
-        """Take up `checkpoint.pt`, if it is there and of this very run."""
-        path = self.out / CHECKPOINT
-        if not path.is_file():
+    def load(self, resume: bool) -> None:
+        """Take up the run's checkpoint, if there is one and it is to be resumed."""
+        state = checkpoints.read(self.out, self._identity(), resume)
+        if state is None:
             return
-        try:
-            state = torch.load(path, map_location=self.device, weights_only=True)
-            same = state["recipe"] == self._identity()
-        except Exception as error:  # a broken or foreign file raises of many kinds
-            reason = str(error).splitlines()[0]
-            raise CannotResume(f"{path} is no whole checkpoint ({reason}): remove it") from error
-        if not same:
-            raise CannotResume(f"{path} is of another recipe or other faces: choose another folder")
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.average is not None:
@@ -343,8 +311,9 @@ def _generator(seed: int, epoch: int) -> torch.Generator:
 
 
 @contextmanager
-def _seeded(seed: int, epoch: int = 0) -> Iterator[None]:
-    """The global generator seeded by (seed, epoch) inside the block, and as it was after it."""
+def _seeded(seed: int, epoch: int = 0, rank: int = 0) -> Iterator[None]:
+    """The global generator seeded by these three inside the block, and as it was after it."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed * 1_000_003 + epoch)
+        # Only 32 bits of a seed count, so the ranks are set apart by another prime.
+        torch.manual_seed(seed * 1_000_003 + epoch + rank * 15_485_863)
         yield

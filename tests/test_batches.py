@@ -51,6 +51,25 @@ def test_weights_of_the_loss_average_to_one_and_rise_with_rarity(faces):
     assert Batches(RECIPE, faces, CPU).weight(train) == 1.0
 
 
+def test_validation_counts_faces_as_training_does(faces):
+    train = faces.split(0)["train"]
+    both = Batches(RECIPE.changed(weigh="age", balance="age"), faces, CPU)
+    assert torch.equal(both.importance(train), both.weight(train).square())
+    assert torch.equal(Batches(RECIPE, faces, CPU).importance(train), torch.ones(len(train)))
+
+
+@pytest.mark.parametrize("setting", ["tcvae=true", "capacity=5"])
+def test_an_objective_of_a_batch_is_validated_in_whole_batches(setting, faces):
+    """No rest of a face or two, and each face once."""
+    count = len(faces.split(0)["val"])
+    batches = Batches(RECIPE.changed(batch=count - 1).with_settings([setting]), faces, CPU)
+    assert [len(rows) for rows in batches.validation()] == [count]
+    batches = Batches(RECIPE.with_settings([setting]), faces, CPU)
+    rows = list(batches.validation())
+    assert all(16 <= len(part) < 32 for part in rows)
+    assert np.array_equal(np.concatenate(rows), faces.split(0)["val"])
+
+
 def test_a_label_that_is_not_there_is_named(faces):
     with pytest.raises(ValueError, match="no label 'race' to balance"):
         Batches(RECIPE.changed(weigh="race"), faces, CPU)

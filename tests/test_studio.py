@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import facevae
-from facevae import metrics
+from facevae import latent, metrics
 from facevae.__main__ import main
 from facevae.pictures import to_tensor
 from facevae.studio import FOLDER
@@ -171,3 +171,14 @@ def test_bad_commands_end_with_2_and_one_line(command, tmp_path, monkeypatch, ca
     assert main(command) == 2
     error = capsys.readouterr().err
     assert error.startswith("facevae: ") and error.count("\n") == 1
+
+
+def test_a_studio_samples_from_either_kind_of_prior(studio, tmp_path):
+    means = torch.randn(
+        400, studio.model.config.latents, generator=torch.Generator().manual_seed(0)
+    )
+    mixed = facevae.Studio(studio.model, latent.MixturePrior.fit(means, 2, shared=True))
+    mixed.save(tmp_path)
+    again = facevae.Studio.load(tmp_path)
+    assert isinstance(again.prior, latent.MixturePrior)
+    assert np.array_equal(np.asarray(again.sample(1)[0]), np.asarray(mixed.sample(1)[0]))

@@ -7,15 +7,21 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from facevae import FaceVAE, ModelConfig, Recipe, prepare, read_history, train
-from facevae.train import COLUMNS, CannotResume, Diverged, _plateaus
+from facevae.train import COLUMNS, CannotResume, Diverged, _plateaus, _seeded
 
 TINY = Recipe("tiny", "a test", ModelConfig(latents=4, channels=(4, 8), dropout=0.1),
               epochs=3, batch=16, flip=True, keep_every=2)  # fmt: skip
+EVERYTHING = TINY.with_settings(
+    ["ema=0.9", "balance=age", "weigh=age", "warmup=2", "augment=true", "tcvae=true", "beta=3",
+     "bf16=true", "keep_best=2", "schedule=plateau"]
+)  # fmt: skip
+RECIPES = {"tiny": TINY, "everything": EVERYTHING}
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +51,8 @@ def assert_same_bits(out, other):
     for key, state in a["optimizer"]["state"].items():
         assert all(torch.equal(v, b["optimizer"]["state"][key][k]) for k, v in state.items())
     assert without_minutes(a) == without_minutes(b)
+    averages = [state.get("average", {}) for state in (a, b)]
+    assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
 
 
 def test_a_run_leaves_all_it_promises(whole_run):
@@ -59,28 +67,32 @@ def test_a_run_leaves_all_it_promises(whole_run):
         assert strip.size == (9 * 16, 16)
 
 
-def test_a_killed_run_resumes_to_the_same_bits(faces, whole_run, tmp_path):
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_killed_run_resumes_to_the_same_bits(name, faces, tmp_path):
     """kill −9 in the middle of an epoch, then resume."""
     out = tmp_path / "killed"
+    train(RECIPES[name], faces, tmp_path / "whole", device="cpu", progress=False)
     program = (
         "import time, sys; from facevae import FaceSet, train; from facevae import model as m\n"
-        "from tests.test_train import TINY\n"
+        "from tests.test_train import RECIPES\n"
         "step = m.FaceVAE.forward\n"
         "def slow(self, *a, **k): time.sleep(0.05); return step(self, *a, **k)\n"
         "m.FaceVAE.forward = slow\n"
-        "train(TINY, FaceSet(sys.argv[1]), sys.argv[2], device='cpu', progress=False)"
+        "data, out, name = sys.argv[1:]\n"
+        "train(RECIPES[name], FaceSet(data), out, device='cpu', progress=False)"
     )
-    child = subprocess.Popen([sys.executable, "-c", program, str(faces.folder), str(out)])
+    child = subprocess.Popen([sys.executable, "-c", program, str(faces.folder), str(out), name])
     deadline = time.monotonic() + 120
-    while not (out / "history.csv").is_file():
+    while not (out / "checkpoint.pt").is_file():
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.01)
     time.sleep(0.1)  # now some batches into the next epoch
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     assert len(checkpoint(out)["history"]) < 3
-    train(TINY, faces, out, resume=True, device="cpu", progress=False)
-    assert_same_bits(out, whole_run)
+    train(RECIPES[name], faces, out, resume=True, device="cpu", progress=False)
+    assert_same_bits(out, tmp_path / "whole")
+    assert len(read_history(out)) == 3
 
 
 def test_a_finished_run_can_be_made_longer(faces, whole_run, tmp_path):
@@ -112,7 +124,7 @@ def test_divergence_stops_and_keeps_the_last_good_epoch(faces, tmp_path):
     from facevae.train import _Run
 
     run = _Run(TINY.changed(epochs=1), faces, tmp_path / "run", torch.device("cpu"), False)
-    run.load()
+    run.load(resume=True)
     with torch.no_grad():
         next(run.model.parameters()).fill_(float("nan"))
     with pytest.raises(Diverged, match=r"epoch 2; epoch 1 is kept .* lower the learning rate"):
@@ -139,18 +151,31 @@ def test_a_conditional_model_trains_and_a_missing_label_is_named(faces, tmp_path
         train(recipe, faces, tmp_path / "other", progress=False)
 
 
-def test_everything_on_still_resumes_to_the_same_bits(faces, tmp_path):
-    """Averaged weights, balance, warm-up, augmentation: cut after an epoch, then gone on with."""
-    recipe = TINY.with_settings(
-        ["ema=0.9", "balance=age", "weigh=age", "warmup=2", "augment=true", "tcvae=true", "beta=3"]
-    )
-    recipe = recipe.changed(schedule="constant")  # the cosine hangs on the length of the run
-    train(recipe, faces, tmp_path / "a", device="cpu", progress=False)
-    train(recipe.changed(epochs=1), faces, tmp_path / "b", device="cpu", progress=False)
-    train(recipe, faces, tmp_path / "b", resume=True, device="cpu", progress=False)
-    assert_same_bits(tmp_path / "a", tmp_path / "b")
-    averages = [checkpoint(tmp_path / name)["average"] for name in ("a", "b")]
-    assert all(torch.equal(v, averages[1][k]) for k, v in averages[0].items())
+def test_validation_is_the_training_objective_on_unseen_faces(faces, tmp_path):
+    """By hand: β and the weights by age as in training, whatever the warm-up is at."""
+    recipe = TINY.changed(weigh="age", beta=3.0, warmup=10, keep_every=3)
+    train(recipe, faces, tmp_path / "run", device="cpu", progress=False)
+    model = FaceVAE.from_pretrained(tmp_path / "run" / "epoch_003")
+    split, generator = faces.split(0), torch.Generator().manual_seed(0)
+    weights = torch.from_numpy(faces.balanced_weights("age")).float().clamp(max=5.0)
+    losses, kls = [], []
+    for rows in np.array_split(split["val"], range(16, len(split["val"]), 16)):
+        log_likelihood, posterior = model(faces.tensor(rows), None, generator)
+        losses.append(3 * posterior.kl() - log_likelihood)
+        kls.append(posterior.kl())
+    expected = np.average(torch.cat(losses), weights=weights[split["val"]])
+    row = read_history(tmp_path / "run")[-1]
+    assert row["val_loss"] == pytest.approx(expected, rel=1e-5)
+    assert row["kl"] == pytest.approx(np.average(torch.cat(kls), weights=weights[split["val"]]))
+    assert abs(torch.cat(losses).mean() - expected) > 3e-5 * expected  # and not unweighted
+
+
+def test_each_process_draws_its_own_dropout():
+    draws = []
+    for rank in (0, 1, 0):
+        with _seeded(3, 5, rank):
+            draws.append(torch.rand(4))
+    assert torch.equal(draws[0], draws[2]) and not torch.equal(draws[0], draws[1])
 
 
 def test_the_averaged_weights_are_what_is_kept(faces, tmp_path):
@@ -212,3 +237,13 @@ def test_plateau_halves_after_patience():
     assert _plateaus([5.0, 4.0, 3.0]) == 0
     assert _plateaus([5.0, 4.0, 4.0, 4.0, 4.0, 4.0]) == 1
     assert _plateaus([5.0] + [6.0] * 8) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [("schedule=cosin", "'cosin' is not one of"), ("ema=1.0", "0 or more and under 1"),
+     ("keep_best=0", "1 or more"), ("warmup=-1", "0 or more"), ("beta=-1", "0 or more")],
+)  # fmt: skip
+def test_a_recipe_that_cannot_be_is_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        TINY.with_settings([setting])
