@@ -1,9 +1,9 @@
 """Disentanglement scores: how well latents line up with known factors. Arrays in, numbers out.
 
 Codes are (N, D), posterior means of N faces; factors name → (N,). A factor of at most BINS values
-is taken as classes, any other is cut into BINS ranges of equally many faces. Rows in which a
-factor is unknown (negative where it counts from 0, or NaN) are left out, and so are factors that
-do not vary. All scores lie in 0 … 1; none says whether a person would call the latents meaningful.
+is taken as classes, any other is cut into BINS ranges of equally many faces. `scores` leaves out
+rows in which a factor is not `known`, and every function factors that do not vary. All scores lie
+in 0 … 1; none says whether a person would call the latents meaningful.
 """
 
 from __future__ import annotations
@@ -16,7 +16,17 @@ from sklearn.metrics import mutual_info_score
 
 Array = np.ndarray
 BINS = 20
+LEAST = 10 * BINS  # faces: with fewer a range holds a handful, and noise looks like information
 VARIES = 1e-8  # variance under which a latent is taken as constant
+
+
+def known(factors: Mapping[str, Array]) -> Array:
+    """(N,) whether all factors of a face are known: not NaN, nor −1 among whole numbers."""
+    unknown = [
+        values == -1 if values.dtype.kind in "iu" else np.isnan(values)
+        for values in map(np.asarray, factors.values())
+    ]
+    return ~np.any(unknown, axis=0)
 
 
 def classes(factors: Mapping[str, Array]) -> dict[str, Array]:
@@ -24,12 +34,11 @@ def classes(factors: Mapping[str, Array]) -> dict[str, Array]:
     found = {}
     for name, values in factors.items():
         values = np.asarray(values, dtype=float)
-        distinct = np.unique(values)
-        if len(distinct) > BINS:
-            edges = np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1])
-            values, distinct = np.digitize(values, edges), np.arange(BINS)
-        if len(distinct) > 1:
-            found[name] = np.searchsorted(distinct, values)
+        if len(np.unique(values)) > BINS:
+            values = np.digitize(values, np.quantile(values, np.linspace(0, 1, BINS + 1)[1:-1]))
+        distinct, column = np.unique(values, return_inverse=True)
+        if len(distinct) > 1:  # nearly all faces of one value can fill all ranges but one
+            found[name] = column
     return found
 
 
@@ -56,15 +65,22 @@ def sap(codes: Array, factors: Mapping[str, Array]) -> float:
     """Separated attribute predictability: the gap between the two latents that predict a factor
     best, each alone; the mean over factors.
 
-    A latent predicts two classes by a threshold (balanced accuracy, rescaled to 0 … 1) and any
-    other factor by a line (R²). Source: Kumar et al., arXiv 1711.00848, section 3.1.
+    A latent predicts two classes by a threshold and more by one guess in each of its ranges
+    (balanced accuracy, rescaled to 0 … 1), and any other factor by a line (R²).
+    Source: Kumar et al., arXiv 1711.00848, section 3.1.
     """
-    gaps = []
-    for name in classes(factors):
+    cut, gaps = _ranges(codes), []
+    for name, column in classes(factors).items():
         values = np.asarray(factors[name], dtype=float)
-        two = len(np.unique(values)) == 2
-        alone = np.sort([_threshold(c, values) if two else _line(c, values) for c in codes.T])
-        gaps.append(alone[-1] - alone[-2])
+        kinds = len(np.unique(values))
+        if kinds == 2:
+            alone = [_threshold(code, values) for code in codes.T]
+        elif kinds <= BINS:
+            alone = [_guesses(ranges, column) for ranges in cut.T]
+        else:
+            alone = [_line(code, values) for code in codes.T]
+        second, first = np.sort(alone)[-2:]
+        gaps.append(first - second)
     return float(np.mean(gaps))
 
 
@@ -72,12 +88,15 @@ def dci(codes: Array, factors: Mapping[str, Array], seed: int = 0) -> dict[str, 
     """Disentanglement (does a latent serve one factor?), completeness (is a factor served by one
     latent?) and informativeness (are held-out factors predicted at all? above chance, 0 … 1).
 
-    Importances are those of a random forest a factor. Source: Eastwood & Williams, "A framework
-    for the quantitative evaluation of disentangled representations", ICLR 2018, section 2.
+    Importances are those of a random forest a factor, grown on a random half of the faces.
+    Source: Eastwood & Williams, "A framework for the quantitative evaluation of disentangled
+    representations", ICLR 2018, section 2.
     """
-    factors, half = classes(factors), len(codes) // 2
-    importances, informed = [], []
-    for values in factors.values():
+    # faces on disk often lie in the order of a label: the first half would say little of the rest
+    order, half = np.random.default_rng(seed).permutation(len(codes)), len(codes) // 2
+    codes, importances, informed = codes[order], [], []
+    for values in classes(factors).values():
+        values = values[order]
         # every split may use any latent, and none serves a handful of faces: importances stay pure
         forest = RandomForestClassifier(
             20, max_features=None, min_samples_leaf=20, max_depth=8, random_state=seed
@@ -86,12 +105,13 @@ def dci(codes: Array, factors: Mapping[str, Array], seed: int = 0) -> dict[str, 
         importances.append(forest.feature_importances_)
         chance = np.bincount(values[half:]).max() / len(values[half:])
         right = (forest.predict(codes[half:]) == values[half:]).mean()
-        informed.append(max(0.0, (right - chance) / (1 - chance)))
+        if chance < 1:  # else a rare class has no held-out face to be told by
+            informed.append(max(0.0, (right - chance) / (1 - chance)))
     matrix = np.array(importances).T * (codes.var(axis=0) > VARIES)[:, None]  # (D, K)
     return {
         "disentanglement": _one_each(matrix),
         "completeness": _one_each(matrix.T),
-        "informativeness": float(np.mean(informed)),
+        "informativeness": float(np.mean(informed)) if informed else 0.0,
     }
 
 
@@ -107,7 +127,7 @@ def factor_vae(
     rng, factors = np.random.default_rng(seed), classes(factors)
     spread = codes.var(axis=0)
     used = np.flatnonzero(spread > VARIES)
-    if not len(used):
+    if not len(used) or len(factors) < 2:
         return 0.0
     table = np.zeros((2, len(used), len(factors)))
     columns = list(factors.values())
@@ -115,7 +135,8 @@ def factor_vae(
         k = rng.integers(len(columns))
         same = np.flatnonzero(columns[k] == columns[k][rng.integers(len(codes))])
         rows = rng.choice(same, min(batch, len(same)), replace=False)
-        table[vote % 2, (codes[rows][:, used].var(axis=0) / spread[used]).argmin(), k] += 1
+        if len(rows) > 1:  # one face varies in nothing
+            table[vote % 2, (codes[rows][:, used].var(axis=0) / spread[used]).argmin(), k] += 1
     named = table[0].argmax(axis=1)  # (D',) the factor that a latent stands for
     right = table[1][np.arange(len(used)), named].sum() / table[1].sum()
     chance = 1 / len(columns)
@@ -130,13 +151,13 @@ def scores(codes: Array, factors: Mapping[str, Array], seed: int = 0) -> dict[st
         ValueError: fewer than two factors vary, or too few faces are left.
     """
     codes = np.asarray(codes, dtype=float)
-    columns = {name: np.asarray(values, dtype=float) for name, values in factors.items()}
-    known = np.all([~np.isnan(v) for v in columns.values()], axis=0)
-    codes, columns = codes[known], {name: v[known] for name, v in columns.items()}
-    if len(codes) < 10 * BINS or len(classes(columns)) < 2:
+    rows = known(factors)
+    codes, columns = codes[rows], {name: np.asarray(v)[rows] for name, v in factors.items()}
+    varying = len(classes(columns)) if len(codes) else 0
+    if len(codes) < LEAST or varying < 2:
         raise ValueError(
-            f"{len(codes)} faces with {len(classes(columns))} factors that vary are too few for "
-            f"disentanglement scores: give {10 * BINS} and two at least"
+            f"{len(codes)} faces with {varying} factors that vary are too few for "
+            f"disentanglement scores: give {LEAST} and two at least"
         )
     return {
         "mig": mig(codes, columns),
@@ -169,6 +190,14 @@ def _threshold(code: Array, values: Array) -> float:
     ends = np.append(np.diff(code[order]) > 0, True)  # a threshold cannot part equal codes
     gap = np.cumsum(positive) / positive.sum() - np.cumsum(~positive) / (~positive).sum()
     return float(np.abs(gap[ends]).max())
+
+
+def _guesses(ranges: Array, column: Array) -> float:
+    """Balanced accuracy of the best guess in each range of one latent, 0 at chance."""
+    table = np.zeros((ranges.max() + 1, column.max() + 1))
+    np.add.at(table, (ranges, column), 1)
+    right = (table / table.sum(axis=0)).max(axis=1).sum()  # of as many as there are classes
+    return float((right - 1) / (table.shape[1] - 1))
 
 
 def _one_each(matrix: Array) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,20 +11,32 @@ from pathlib import Path
 
 from torch import Tensor
 
+HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
+
 
 def local(folder: str | os.PathLike) -> Path:
     """A folder as it is; of `hub:owner/name` the copy that the Hugging Face Hub's cache holds,
     fetched where need be: settings and safetensors alone, so nothing is ever unpickled.
 
+    A plain `owner/name` means the Hub too, unless there is a folder `owner` here: a slip in the
+    name of a run asks nobody.
+
     Raises:
         OSError, ValueError: it cannot be had, or the name is none.
     """
     name = os.fspath(folder)
-    if not name.startswith("hub:"):
-        return Path(name)
+    plain = isinstance(folder, str) and HUB_ID.fullmatch(name) and not Path(name).parent.exists()
+    if not (plain or name.startswith("hub:")):
+        return Path(folder)
     from huggingface_hub import snapshot_download
 
-    return Path(snapshot_download(name[4:], allow_patterns=["config.json", "*.safetensors"]))
+    wanted = ["config.json", "*.safetensors"]
+    try:
+        return Path(snapshot_download(name.removeprefix("hub:"), allow_patterns=wanted))
+    except OSError as error:
+        reason = str(error).strip().partition("\n")[0]
+        here = f"there is no folder {name} here, and " if plain else ""
+        raise OSError(f"{here}the Hugging Face Hub gave none of that name: {reason}") from error
 
 
 @contextmanager

@@ -46,6 +46,25 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     return torch.tensor(values)
 
 
+def readable(faces: FaceSet, models: dict[str, FaceVAE]) -> np.ndarray:
+    """Rows of a FaceSet that every one of the models (name → model) can read: those in which all
+    their conditions are known.
+
+    Raises:
+        ValueError: the pictures have another shape than a model reads, and which model.
+    """
+    known = np.ones(len(faces), bool)
+    for name, model in models.items():
+        if model.config.image_shape != faces.image_shape:
+            raise ValueError(
+                f"{name} reads pictures of shape {model.config.image_shape}, but the faces in "
+                f"{faces.folder} are of shape {faces.image_shape}: prepare them at its size"
+            )
+        if model.config.conditions:
+            known &= ~np.isnan(faces.conditions(model.config.conditions)).any(axis=1)
+    return np.flatnonzero(known)
+
+
 @torch.inference_mode()
 def posteriors(model: FaceVAE, faces: FaceSet, rows: np.ndarray, batch: int = 64) -> Gaussian:
     """The posterior of each of M rows of a FaceSet, its mean and std (M, D)."""
