@@ -104,6 +104,21 @@ def bars(values: Mapping[str, float], xlabel: str, caption: str = "") -> Figure:
     return _finish(axes, xlabel, "")
 
 
+def table(values: Images, rows: Sequence[str], columns: Sequence[str], caption: str = "") -> Figure:
+    """Numbers (R, C) with names at their edges, shaded from the least to the greatest."""
+    values = np.asarray(values, dtype=float)
+    axes = _figure(caption, 0.5 + 0.28 * len(rows), 6.5).add_subplot()
+    axes.imshow(values, cmap="Greens", aspect="auto")
+    half = (values.min() + values.max()) / 2
+    for (i, j), value in np.ndenumerate(values):
+        axes.text(j, i, f"{value:.2f}", ha="center", va="center", color="wk"[int(value <= half)])
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return axes.figure
+
+
 def histograms(series: Mapping[str, Images], xlabel: str, ylabel: str, bins=30, caption: str = ""):
     """A Figure with outlined histograms, name → (N,), over the same bins (a number or edges)."""
     edges = np.histogram_bin_edges(np.concatenate(list(series.values())), bins)

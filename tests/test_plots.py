@@ -85,3 +85,12 @@ def test_a_png_has_no_ground_and_its_ink_follows_the_page():
         assert levels.shape == (height, width, 4) and levels[0, 0, 3] == 0
         inks.append(levels[levels[..., 3] == 255][:, :3].mean())
     assert inks[0] < 110 < inks[1]  # dark ink on a light page, light ink on a dark one
+
+
+def test_a_table_writes_each_number_in_its_place_and_stays_legible():
+    numbers = [[0, 0.25, 1], [1, 0.5, 0]]
+    axes = plots.table(numbers, ["first", "second"], list("abc"), "See.").axes[0]
+    texts = {text.get_position(): text for text in axes.texts}
+    assert texts[1, 0].get_text() == "0.25" and texts[1, 1].get_text() == "0.50"
+    assert (texts[0, 0].get_color(), texts[2, 0].get_color()) == ("k", "w")  # dark on light …
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["first", "second"]
