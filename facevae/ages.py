@@ -68,7 +68,7 @@ class AgeCurves:
         for kind in kinds:
             inside = (genders == kind) & (np.asarray(ages) >= 0)
             own = np.asarray(ages)[inside]
-            weights, near = _local_lines(own, grid, width)  # (A, M), (A,)
+            weights, near = local_lines(own, grid, width)  # (A, M), (A,)
             # a line holds between its faces, not past the first or the last
             enough &= (near >= least) & (grid >= min(own)) & (grid <= max(own))
             curves.append(weights @ codes[torch.from_numpy(inside)].double().numpy())
@@ -122,7 +122,7 @@ class AgeCurves:
             raise ValueError(f"{path} holds no age curves ({error})") from error
 
 
-def _local_lines(ages: np.ndarray, grid: np.ndarray, width: float) -> tuple[np.ndarray, ...]:
+def local_lines(ages: np.ndarray, grid: np.ndarray, width: float) -> tuple[np.ndarray, ...]:
     """Weights (A, M) that give the local line's value at each age, and the faces near it (A,)."""
     away = ages[None, :] - grid[:, None]  # (A, M) years
     kernel = np.exp(-0.5 * (away / width) ** 2)

@@ -42,6 +42,7 @@ class Recipe:
     keep_best: int = 1  # how many of the best models by validation are kept
     keep_every: int = 0  # also keep a model every so many epochs
     seed: int = 0
+    start: str = ""  # folder of a trained model to begin with, or hub:owner/name
 
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from facevae import latent
-from facevae.align import Alignment, PhotoLike, align, open_photo
+from facevae.align import FRAME, Alignment, NoFaceFound, PhotoLike, align, find_faces, open_photo
 from facevae.files import local
+from facevae.guide import Guide
 from facevae.model import FaceVAE, NotAModel
 from facevae.pictures import to_pil, to_tensor
+from facevae.refine import refine as refined
+from facevae.retouch import aged_picture, edited_picture, held
+from facevae.warp import Carrier, field, warped
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "studio"
+PASTE_SIDE = 512  # a morph put back into a photo is made at the photo's own size up to this
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +38,10 @@ class Face:
         mean: (1, D), the posterior mean.
         decoded: (1, 3, S, S), the decoder's picture of that mean.
         found: how many faces the photo shows.
+        points: (5, 2), its landmarks as fractions of the crop's side; None where the eyes were
+            given by hand.
+        years, gender: as the guide's reader sees them, 0 male and 1 female; None without a guide.
+            `dataclasses.replace(face, years=40)` corrects them.
     """
 
     photo: Image.Image
@@ -38,6 +50,9 @@ class Face:
     mean: Tensor
     decoded: Tensor
     found: int
+    points: Tensor | None = None
+    years: float | None = None
+    gender: int | None = None
 
     def crop_at(self, size: int) -> Image.Image:
         """The crop from the photo's own pixels, size × size."""
@@ -55,8 +70,8 @@ class Studio:
     in the decoder's picture: nothing of the photo that the model cannot draw is lost.
     """
 
-    def __init__(self, model: FaceVAE, prior: latent.Prior) -> None:
-        self.model, self.prior = model.eval(), prior
+    def __init__(self, model: FaceVAE, prior: latent.Prior, guide: Guide | None = None) -> None:
+        self.model, self.prior, self._guide = model.eval(), prior, guide
         channels, self.size, width = model.config.image_shape
         if channels != 3 or self.size != width or model.config.conditions:
             raise NotAModel(
@@ -77,12 +92,26 @@ class Studio:
             prior = latent.load_prior(local(folder) / "prior.safetensors")
         except ValueError as error:
             raise NotAModel(f"{error}: make one with `python -m facevae export`") from error
-        return cls(model, prior)
+        return cls(model, prior, Guide.load_if_there(local(folder)))
+
+    @property
+    def guide(self) -> Guide:
+        """What edits and ageing go by; ValueError if this studio has none."""
+        if self._guide is None:
+            raise ValueError("this studio has no guide: make one with `python -m facevae guide`")
+        return self._guide
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """The names that `edit` takes."""
+        return tuple(self.guide.directions)
 
     def save(self, folder: str | Path) -> None:
         """Write what `load` reads, the model as float16."""
         self.model.save_pretrained(folder, torch.float16)
         self.prior.save(Path(folder) / "prior.safetensors")
+        if self._guide is not None:
+            self._guide.save(folder)
 
     @torch.inference_mode()
     def read(
@@ -90,21 +119,28 @@ class Studio:
         photo: PhotoLike,
         which: int = 0,
         eyes: tuple[tuple[float, float], tuple[float, float]] | None = None,
+        refine: int = 0,
     ) -> Face:
         """Find and encode a face in anything Pillow reads.
 
         Args:
             which: 0 for the largest face, 1 for the next …
             eyes: its two eyes as (x, y) in photo pixels: the way in without the detector.
+            refine: steps by which the encoder's answer is bettered; see `facevae.refine`.
 
         Raises:
             UnreadablePhoto, NoFaceFound: and what to do about it.
         """
         photo = open_photo(photo)
-        alignment, found = align(photo, which, eyes)
+        alignment, found, points = _located(photo, which, eyes)
         crop = alignment.crop(photo, self.size)
-        mean = self.model.encode(to_tensor([crop])).mean  # (1, D)
-        return Face(photo, alignment, crop, mean, self.model.decode(mean), found)
+        image = to_tensor([crop])
+        mean = self.model.encode(image).mean  # (1, D)
+        if refine:
+            mean = refined(self.model, image, mean, self.prior, refine)
+        years, gender = self._guide.read(image) if self._guide else (None, None)
+        decoded = self.model.decode(mean)
+        return Face(photo, alignment, crop, mean, decoded, found, points, years, gender)
 
     def reconstruct(self, face: Face, paste: bool = False) -> Image.Image:
         """The decoder's picture of a face; with `paste`, the whole photo with it put back."""
@@ -136,11 +172,10 @@ class Studio:
         """
         if not paste:
             return self._strip(a, b, [t], detail, path, size)[0]
-        decoded = self._decoded(a, b, [t], detail, path)[0]  # (3, S, S)
-        carried = detail * t * (b.residual(self.size) - a.residual(self.size))[0]
-        edited = 255.0 * (decoded + carried).permute(1, 2, 0).numpy()  # (S, S, 3)
-        before = 255.0 * a.decoded[0].permute(1, 2, 0).numpy()
-        return a.alignment.paste(a.photo, edited, before, detail)
+        size = size or min(max(self.size, round(a.alignment.side)), PASTE_SIDE)
+        frame = self._strip(a, b, [t], detail, path, size)[0]
+        # what a's photo shows beyond that size fades: there is no such detail of b to meet it
+        return a.alignment.paste(a.photo, frame, a.crop_at(size), detail * (1 - t))
 
     def morph_strip(
         self,
@@ -157,22 +192,149 @@ class Studio:
         return self._strip(a, b, torch.linspace(0, 1, steps).tolist(), detail, path, size)
 
     @torch.inference_mode()
-    def sample(self, n: int, seed: int = 0, temperature: float = 0.8) -> list[Image.Image]:
-        """n faces of nobody, drawn from the prior fitted to the training faces' latents."""
+    def blend(
+        self,
+        faces: Sequence[Face],
+        weights: Sequence[float],
+        detail: float = 1.0,
+        size: int | None = None,
+    ) -> Image.Image:
+        """Several faces as one: codes, and with `detail` the photos' own detail, in proportion.
+
+        Args:
+            weights: one a face, none below 0; only their ratios count.
+            size: side of the picture in pixels, the model's own by default.
+
+        Raises:
+            ValueError: the weights do not fit, or detail is outside 0 … 1.
+        """
+        total = sum(weights)
+        if len(weights) != len(faces) or not 0 < total < math.inf or min(weights) < 0:
+            raise ValueError(f"give a weight for each of the {len(faces)} faces, none below 0")
+        if not 0 <= detail <= 1:
+            raise ValueError("detail runs from 0 to 1")
+        parts = [(face, w / total) for face, w in zip(faces, weights, strict=True) if w > 0]
+        code = sum(share * face.mean for face, share in parts)  # (1, D)
+        size = size or self.size
+        picture = _resized(self.model.decode(code), size)  # (1, 3, size, size)
+        if detail > 0:
+            picture = picture + detail * _gathered(parts, size)
+        return to_pil(picture)[0]
+
+    @torch.inference_mode()
+    def edit(
+        self,
+        face: Face,
+        wanted: Mapping[str, float],
+        detail: float = 1.0,
+        locked: Iterable[str] = (),
+        size: int | None = None,
+        paste: bool = False,
+    ) -> Image.Image:
+        """The face with attributes at the wanted strengths: 1 has it, −1 has it not.
+
+        Args:
+            locked: attributes whose own strength must not move.
+            size: side of the picture in pixels, the model's own by default.
+            paste: give the whole photo with the face put back into it.
+
+        Raises:
+            ValueError: an attribute is unknown or cannot move, or detail is outside 0 … 1.
+        """
+        code = self.guide.placed(face.mean, wanted, locked)
+        change = held(self.model.decode(code) - face.decoded) if wanted else 0 * face.decoded
+
+        grey = min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
+
+        def picture(side: int) -> Tensor:
+            crop = to_tensor([face.crop_at(side)])
+            return edited_picture(face.decoded, change, crop, detail, grey)
+
+        return self._shown(face, picture, detail, size, paste)
+
+    @torch.inference_mode()
+    def age(
+        self,
+        face: Face,
+        years: float,
+        detail: float = 1.0,
+        size: int | None = None,
+        paste: bool = False,
+    ) -> Image.Image:
+        """The face at another age: shape by the mean way of ageing, lines by its own texture.
+
+        It starts from `face.years` and `face.gender`; ages beyond those learnt are clipped to
+        them. See `edit` for the rest.
+        """
+        code, decoded, own = face.mean, face.decoded, face.years
+        if own is None or face.gender is None:
+            own, gender = self.guide.read(to_tensor([face.crop]))
+        else:
+            gender = face.gender
+        low, high = self.guide.curves.span
+        years = min(max(years, low), high)
+
+        def picture(side: int) -> Tensor:
+            crop = to_tensor([face.crop_at(side)])
+            return aged_picture(
+                self.model, self.guide.curves, self.guide.texture, crop, code, decoded,
+                own, years, gender, detail,
+            )  # fmt: skip
+
+        return self._shown(face, picture, detail, size, paste)
+
+    def _shown(
+        self,
+        face: Face,
+        picture: Callable[[int], Tensor],
+        detail: float,
+        size: int | None,
+        paste: bool,
+    ) -> Image.Image:
+        """`picture(side)`, (1, 3, side, side), alone or put back into the photo."""
+        if not 0 <= detail <= 1:
+            raise ValueError("detail runs from 0 to 1")
+        if not paste:
+            return to_pil(picture(size or self.size))[0]
+        side = size or min(max(self.size, round(face.alignment.side)), PASTE_SIDE)
+        edited = 255.0 * picture(side)[0].permute(1, 2, 0).numpy()  # (side, side, 3)
+        return face.alignment.paste(face.photo, edited, face.crop_at(side), detail)
+
+    @torch.inference_mode()
+    def sample(
+        self,
+        n: int,
+        seed: int = 0,
+        temperature: float = 0.8,
+        age: float | None = None,
+        gender: int | None = None,
+    ) -> list[Image.Image]:
+        """n faces of nobody, drawn from the prior fitted to the training faces' latents.
+
+        Args:
+            age: in years, and gender: 0 male or 1 female: moved there if given.
+        """
         if n < 1:
             raise ValueError(f"ask for at least one sample, not {n}")
         generator = torch.Generator().manual_seed(seed)
-        return to_pil(self.model.decode(self.prior.sample(n, generator, temperature)))
+        codes = self.prior.sample(n, generator, temperature)
+        if age is not None or gender is not None:
+            codes = self.guide.settled(self.model, codes, age, gender)
+        return to_pil(self.model.decode(codes))
 
+    @torch.inference_mode()
     def _strip(
         self, a: Face, b: Face, ts: list[float], detail: float, path: str, size: int | None
     ) -> list[Image.Image]:
         size = size or self.size
-        frames = _resized(self._decoded(a, b, ts, detail, path), size)  # (T, 3, size, size)
-        t = torch.tensor(ts, dtype=torch.float32)[:, None, None, None]
-        if detail > 0:
-            frames = frames + detail * torch.lerp(a.residual(size), b.residual(size), t)
-        return to_pil(frames)
+        decoded = self._decoded(a, b, ts, detail, path)
+        if detail == 0:
+            return to_pil(_resized(decoded, size))
+        held = Carrier(a.residual(size), b.residual(size), a.points, b.points)
+        frames = []
+        for t, picture in zip(ts, decoded.split(1), strict=True):  # one by one: 25 fill no cache
+            frames += to_pil(torch.add(_resized(picture, size), held.at(t), alpha=detail))
+        return frames
 
     @torch.inference_mode()
     def _decoded(self, a: Face, b: Face, ts: list[float], detail: float, path: str) -> Tensor:
@@ -190,3 +352,33 @@ def _resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-1] == size:
         return images
     return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
+
+
+def _located(
+    photo: Image.Image, which: int, eyes: tuple | None
+) -> tuple[Alignment, int, Tensor | None]:
+    """Where a face is, how many there are, and its landmarks as fractions of the crop, (5, 2)."""
+    faces = [] if eyes is not None else find_faces(photo)
+    if not 0 <= which < len(faces):
+        return *align(photo, which, eyes), None  # by hand; or it says what is wrong
+    try:
+        alignment = Alignment.from_points(faces[which].points)
+    except ValueError as error:
+        raise NoFaceFound(f"the face is too small to use: {error}") from error
+    inverse = np.linalg.inv(alignment.matrix[:, :2])
+    points = (faces[which].points - alignment.matrix[:, 2]) @ inverse.T  # (5, 2)
+    return alignment, len(faces), torch.from_numpy(points).float()
+
+
+def _gathered(parts: Sequence[tuple[Face, float]], size: int) -> Tensor:
+    """Residuals in the given shares, each bent until its landmarks stand at the mean of all."""
+    frame = torch.from_numpy(FRAME).float()  # of a face whose eyes were given by hand
+    points = [frame if face.points is None else face.points for face, _ in parts]  # (5, 2) each
+    middle = sum(share * own for (_, share), own in zip(parts, points, strict=True))
+    kept = torch.zeros(1, 3, size, size)
+    for (face, share), own in zip(parts, points, strict=True):
+        residual = face.residual(size)
+        if share < 1:  # alone it stays to the bit
+            residual = warped(residual, field(middle, own - middle, size))
+        kept = torch.add(kept, residual, alpha=share)
+    return kept

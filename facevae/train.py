@@ -22,7 +22,7 @@ from facevae.batches import Batches
 from facevae.checkpoints import CHECKPOINT, COLUMNS, CannotResume, read_history
 from facevae.data import FaceSet
 from facevae.files import replacing, write_text
-from facevae.model import FaceVAE
+from facevae.model import FaceVAE, ModelConfig
 from facevae.recipes import RECIPES, Recipe
 
 __all__ = ["CHECKPOINT", "COLUMNS", "CannotResume", "Diverged", "read_history", "train"]
@@ -108,6 +108,8 @@ class _Run:
         )
         with _seeded(recipe.seed):
             model = FaceVAE(config)
+        if recipe.start:
+            model.load_state_dict(_begun(recipe.start, config))
         if parallel.launched():
             parallel.spread_batch_norm(model)
         self.model = model.to(device, memory_format=torch.channels_last)
@@ -291,6 +293,17 @@ class _Run:
         """What must agree to go on with a run; its length may grow (and with it the cosine)."""
         recipe = dataclasses.asdict(self.recipe.changed(epochs=0))
         return json.dumps([recipe, self.faces.images.shape])
+
+
+def _begun(folder: str, config: ModelConfig) -> dict[str, torch.Tensor]:
+    """The weights of a trained model of the same make."""
+    model = FaceVAE.from_pretrained(folder)
+    if model.config != config:
+        raise ValueError(
+            f"{folder} holds {model.config}, but the recipe wants {config}: name a model of the "
+            "same make, or change the recipe's model with --set model.FIELD=VALUE"
+        )
+    return model.state_dict()
 
 
 def _plateaus(losses_: list[float], patience: int = 3, threshold: float = 1e-4) -> int:

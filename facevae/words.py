@@ -36,6 +36,7 @@ MEANINGS = {  # field of Recipe or ModelConfig → its name, what it does
     "ema": ("averaged weights", "decay of a running average that is validated and kept: it evens "
             "out the last steps' noise"),
     "bf16": ("bfloat16", "half the bytes a number where it is safe: faster on GPUs"),
+    "start": ("begun from", "trained model that the weights were taken from"),
     "keep_every": ("kept every", "epochs between models that are kept beside the best"),
     "keep_best": ("best kept", "how many of the best models by validation stay on disk"),
     "balance": ("balanced by", "rare values of this label are drawn more often while training"),

@@ -9,6 +9,7 @@ from PIL import Image
 import facevae
 from facevae import latent, metrics
 from facevae.__main__ import main
+from facevae.align import FRAME
 from facevae.pictures import to_tensor
 from facevae.studio import FOLDER
 
@@ -87,6 +88,40 @@ def test_pasting_back_leaves_the_rest_of_the_photo(studio, pair):
     assert studio.reconstruct(a, paste=True).size == a.photo.size
 
 
+def test_a_blend_is_each_face_at_its_corner_and_in_proportion_between(studio, pair):
+    a, b = pair
+    for weights, face in (((1, 0), a), ((0, 7), b)):  # only ratios count
+        blended = studio.blend(pair, weights, size=200)
+        assert np.array_equal(blended, face.crop_at(200))
+    edge = np.asarray(studio.blend((a, b, a), (0.5, 0.25, 0.25), detail=0), float)
+    morph = np.asarray(studio.morph(a, b, 0.25, detail=0), float)
+    assert np.abs(edge - morph).max() <= 1  # rounding: the sums run in another order
+    itself = np.asarray(studio.blend((a, a, a), (1, 2, 3)), float)
+    assert np.abs(itself - np.asarray(a.crop)).max() <= 1  # its landmarks stay where they are
+
+
+class Marked(facevae.Face):
+    """A face whose residual is nothing but a soft spot, 0.4 high, on its nose."""
+
+    def residual(self, size):
+        x, y = self.points[2]
+        line = (torch.arange(size) + 0.5) / size
+        spot = torch.exp(-((line[:, None] - y).square() + (line - x).square()) / 0.03**2)
+        return 0.4 * spot.expand(1, 3, size, size)
+
+
+def test_in_a_blend_the_details_of_all_faces_meet_where_their_landmarks_do(studio, pair):
+    points = torch.from_numpy(FRAME).float()
+    shifts = torch.tensor([[0.06, 0.0], [-0.06, 0.0], [0.0, 0.06]])
+    faces = [Marked(**vars(pair[0]) | {"points": points + shift}) for shift in shifts]
+    wholes = [studio.blend(faces, (1, 1, 1), detail, size=200) for detail in (0.0, 1.0)]
+    added = np.subtract(*(np.asarray(whole, float)[..., 1] for whole in reversed(wholes)))
+    y, x = np.unravel_index(added.argmax(), added.shape)
+    nose = points[2] + shifts.mean(dim=0)
+    assert np.hypot(x / 200 - float(nose[0]), y / 200 - float(nose[1])) < 0.015  # a third of the way apart
+    assert added.max() > 0.8 * 0.4 * 255  # one spot of full height, not three of a third
+
+
 def test_samples_repeat_by_seed_and_differ_from_each_other(studio):
     first, again, other = (studio.sample(4, seed=seed) for seed in (1, 1, 2))
     assert all(np.array_equal(x, y) for x, y in zip(first, again, strict=True))
@@ -111,6 +146,9 @@ def test_eyes_by_hand_find_the_same_face(studio, pair, monkeypatch):
         (lambda s, a, b: s.morph(a, b, 0.5, detail=-1), "from 0 to 1"),
         (lambda s, a, b: s.morph(a, b, 0.5, path="curly"), "unknown"),
         (lambda s, a, b: s.morph_strip(a, b, 1), "at least 2"),
+        (lambda s, a, b: s.blend([a, b], [1]), "a weight for each"),
+        (lambda s, a, b: s.blend([a, b], [2, -1]), "none below 0"),
+        (lambda s, a, b: s.blend([a, b], [1, 1], detail=2), "from 0 to 1"),
         (lambda s, a, b: s.sample(0), "at least one"),
         (lambda s, a, b: s.read(Image.new("RGB", (200, 200), "teal")), "no face was found"),
     ],

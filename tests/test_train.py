@@ -247,3 +247,14 @@ def test_plateau_halves_after_patience():
 def test_a_recipe_that_cannot_be_is_refused(setting, message):
     with pytest.raises(ValueError, match=message):
         TINY.with_settings([setting])
+
+
+def test_a_run_may_begin_with_a_trained_model(faces, tmp_path):
+    first = train(TINY.changed(epochs=1), faces, tmp_path / "first", progress=False)
+    still = TINY.changed(epochs=1, lr=0.0, start=str(tmp_path / "first" / "best"))
+    again = train(still, faces, tmp_path / "again", progress=False)
+    weights = dict(first.named_parameters())
+    assert all(torch.equal(weights[name], one) for name, one in again.named_parameters())
+    other = still.changed(model=dataclasses.replace(TINY.model, latents=7))
+    with pytest.raises(ValueError, match="name a model of the same make"):
+        train(other, faces, tmp_path / "other", progress=False)

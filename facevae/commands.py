@@ -1,0 +1,241 @@
+"""What the commands of `python -m facevae` do; their options are in `facevae.__main__`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import numpy as np
+import torch
+
+import facevae
+from facevae import metrics, parallel, pictures
+from facevae.files import write_text
+from facevae.latent import GaussianPrior, choose_prior
+from facevae.train import fastest
+
+
+def prepare(asked: argparse.Namespace) -> None:
+    faces = facevae.prepare(
+        asked.source, asked.archive, asked.out, asked.size, asked.align, asked.workers,
+        asked.count, asked.seed, mask=asked.mask, expose=asked.expose,
+    )  # fmt: skip
+    about = faces.manifest
+    print(f"{asked.out}: {about['faces']} faces of {about['seen']} pictures, "
+          f"{about['duplicates']} of them duplicates")  # fmt: skip
+    for reason, count in about["skipped_counts"].items():
+        print(f"  skipped {count}: {reason}")
+
+
+def train(asked: argparse.Namespace) -> None:
+    recipe = _recipe(asked.recipe)
+    shorthands = {"epochs": asked.epochs, "batch": asked.batch, "seed": asked.seed}
+    recipe = recipe.changed(**{k: v for k, v in shorthands.items() if v is not None})
+    recipe = recipe.with_settings(asked.set)
+    device = asked.device or fastest()
+    with parallel.first_goes_first(device):  # drawn faces are drawn once
+        faces = facevae.load_faces(asked.data or recipe.source)
+    facevae.train(recipe, faces, asked.out, asked.resume, device, tensorboard=asked.tensorboard)
+    if parallel.ranks()[0] == 0:
+        print(f"{asked.out}/best: the model of the best validation epoch")
+
+
+def evaluate(asked: argparse.Namespace) -> None:
+    """One JSON object: a model's held-out figures, PCA's and those of any models against it; of a
+    studio also what its edits, ages and samples are worth, if there is a judge."""
+    model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
+    others = {name: facevae.FaceVAE.from_pretrained(name) for name in asked.against}
+    models = {asked.model: model} | others
+    shared = metrics.readable(faces, models)
+    factors = _factors(faces, asked.factors, min(m.config.latents for m in models.values()))
+    split = faces.split(asked.seed, by=asked.split_by)
+    rows = np.intersect1d(split[asked.part], shared)
+    if not len(rows):
+        raise ValueError(f"no face of {asked.data} falls to {asked.part!r}: name another --part")
+    table = metrics.per_face(model, faces, rows)
+    found = metrics.summary(table) | {"faces": len(rows)}
+    if not asked.no_pca:
+        found["pca_psnr"] = metrics.pca_psnr(faces, split["train"], rows, model.config.latents)
+    if factors:
+        found |= _disentanglement(model, faces, shared, factors)
+    if asked.judge:
+        from facevae.examine import examine
+        from facevae.judge import Judge
+
+        found |= examine(facevae.Studio.load(asked.model), faces, rows, Judge.load(asked.judge))
+    found["psnr_by_group"] = metrics.by_group(table["psnr"], faces, rows)
+    found["against"] = {}
+    for name, other in others.items():
+        its = metrics.per_face(other, faces, rows)
+        gain = {"psnr_difference": metrics.paired(table["psnr"], its["psnr"])}
+        scores = _disentanglement(other, faces, shared, factors) if factors else {}
+        found["against"][name] = metrics.summary(its) | scores | gain
+    print(json.dumps(_rounded(found), indent=1, ensure_ascii=False))
+
+
+def _factors(faces: facevae.FaceSet, names: list[str], latents: int) -> dict[str, np.ndarray]:
+    """Labels to score latents against: those named, else what drawn faces were drawn from."""
+    from facevae import disentanglement, results
+
+    if not names:
+        enough = len(faces) >= disentanglement.LEAST and latents > 1
+        return results.known_factors(faces) if enough else {}
+    carried = [name for name, values in faces.labels.items() if values.dtype.kind in "if"]
+    for name in names:
+        if name not in carried:
+            raise ValueError(f"no label {name!r} here: in numbers these faces carry {carried}")
+    return {name: faces.labels[name] for name in names}
+
+
+def _disentanglement(
+    model: facevae.FaceVAE, faces: facevae.FaceSet, rows: np.ndarray, factors: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Scores of the latents against factors, over rows of all parts in which these are known."""
+    from facevae import disentanglement, results
+
+    rows = rows[disentanglement.known({name: v[rows] for name, v in factors.items()})]
+    rows = results.evenly(rows, results.MIG_FACES)
+    codes = metrics.posteriors(model, faces, rows).mean
+    return disentanglement.scores(codes, {name: v[rows] for name, v in factors.items()})
+
+
+def _rounded(found: object) -> object:
+    if isinstance(found, dict):
+        return {name: _rounded(value) for name, value in found.items()}
+    return round(found, 3) if isinstance(found, float) else found
+
+
+def export(asked: argparse.Namespace) -> None:
+    """Fit the sampling prior on the training faces and write a studio folder."""
+    model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
+    split = faces.split(asked.seed)
+    means = metrics.posteriors(model, faces, split["train"]).mean
+    if asked.prior == "gaussian":
+        prior = GaussianPrior.fit(means)
+    else:
+        held_out = metrics.posteriors(model, faces, split["val"]).mean
+        prior, nats = choose_prior(means, held_out, seed=asked.seed)
+        for name, value in nats.items():
+            print(f"  {name}: {value:.1f} nats an unseen face")
+    facevae.Studio(model, prior).save(asked.out)
+    print(f"{asked.out}: the model in float16 and its prior")
+
+
+def guide(asked: argparse.Namespace) -> None:
+    """Teach a reader, find directions, age curves and texture, and put them beside the model."""
+    from facevae.guide import ATTRIBUTES, Guide
+    from facevae.trial import School
+
+    model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
+    extra = [facevae.load_faces(folder) for folder in asked.reader_data]
+    readable = [name for name in ATTRIBUTES if name != "Young"]  # that one is told by the age
+    school = School([faces, *extra], readable, asked.seed, asked.epochs, None, asked.reader)
+    reader, figures = school.judge()
+    print(json.dumps({"reader": figures}, indent=1))
+    found = Guide.fit(model, faces, reader, asked.seed)
+    found.save(asked.model)
+    low, high = found.curves.span
+    print(f"{asked.model}: {len(found.directions)} attributes, ages {low} to {high}")
+
+
+def report(asked: argparse.Namespace) -> None:
+    from facevae import report as page
+
+    data = [facevae.load_faces(folder) for folder in asked.data]
+    photographs = page.report(asked.runs, asked.out, data, asked.photos)
+    print(f"{asked.out}: the report of {', '.join(asked.runs)}")
+    if photographs:
+        print(f"  it {page.PHOTOS} (--no-photos leaves them out)")
+
+
+def results(asked: argparse.Namespace) -> None:
+    from facevae import results as found
+
+    data = [facevae.load_faces(folder) for folder in asked.data]
+    text = found.table(found.rows_of(asked.runs, data, asked.machine))
+    if asked.out:
+        write_text(asked.out, f"# Results\n\n{text}")
+    print(f"{asked.out}: {len(asked.runs)} runs" if asked.out else text)
+
+
+def judge(asked: argparse.Namespace) -> None:
+    from facevae import trial
+
+    if not (asked.attribute or asked.age):
+        raise ValueError("nothing to judge: name an --attribute, or give --age")
+    model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
+    extra = [facevae.load_faces(folder) for folder in asked.judge_data]
+    trial.check(model, [faces, *extra], asked.attribute, asked.age)
+    school = trial.School([faces, *extra], asked.labels, asked.seed, asked.epochs,
+                          asked.train_faces, asked.judge)  # fmt: skip
+    one, figures = school.judge()
+    labels = school.labels(one.config)
+    tried = trial.Trial(model, faces, one, labels, asked.seed, asked.train_faces, asked.faces)
+    report: dict = {"model": asked.model, "data": asked.data, "seed": asked.seed,
+                    "faces": len(tried.test), "judge": figures}  # fmt: skip
+    if asked.attribute:
+        report[asked.attribute] = tried.attribute(asked.attribute, asked.strengths, asked.relative)
+    if asked.age:
+        report["aging"] = tried.aging()
+    print(json.dumps(report, indent=1, ensure_ascii=False))
+    if asked.out:
+        drawn, columns = tried.strip(asked.attribute)
+        pictures.tile(pictures.to_pil(torch.stack(drawn)), columns).save(asked.out)
+
+
+def morph(asked: argparse.Namespace) -> None:
+    studio = facevae.Studio.load(asked.model)
+    a, b = studio.read(asked.a), studio.read(asked.b)
+    frames = studio.morph_strip(a, b, asked.steps, asked.detail, asked.path, asked.size)
+    pictures.save_animation(frames, asked.out, asked.seconds, not asked.one_way)
+    print(f"{asked.out}: {asked.steps} steps from {asked.a} to {asked.b}")
+
+
+def edit(asked: argparse.Namespace) -> None:
+    studio = facevae.Studio.load(asked.model)
+    wanted = dict(_strength(text) for text in asked.set)
+    options = {"detail": asked.detail, "size": asked.size, "paste": asked.paste}
+    picture = studio.edit(studio.read(asked.photo), wanted, locked=asked.lock, **options)
+    pictures.save_animation([picture], asked.out)
+    print(f"{asked.out}: {asked.photo}, {', '.join(asked.set) or 'unchanged'}")
+
+
+def _strength(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"{text!r} is no strength: write it as Smiling=1") from None
+
+
+def age(asked: argparse.Namespace) -> None:
+    from dataclasses import replace
+
+    studio = facevae.Studio.load(asked.model)
+    face = studio.read(asked.photo)
+    seen = face.years  # an estimate
+    if asked.own is not None:
+        face = replace(face, years=asked.own)
+    options = {"detail": asked.detail, "size": asked.size, "paste": asked.paste}
+    frames = [studio.age(face, years, **options) for years in asked.years]
+    pictures.save_animation(frames, asked.out, asked.seconds)
+    print(f"{asked.out}: {asked.photo}, read as {seen:.0f} years")
+
+
+def sample(asked: argparse.Namespace) -> None:
+    gender = {"male": 0, "female": 1}.get(asked.gender)
+    studio = facevae.Studio.load(asked.model)
+    faces = studio.sample(asked.n, asked.seed, asked.temperature, asked.age, gender)
+    pictures.save_animation([pictures.tile(faces, columns=min(8, asked.n))], asked.out)
+    print(f"{asked.out}: {asked.n} faces of nobody")
+
+
+def recipes(asked: argparse.Namespace) -> None:
+    for recipe in facevae.RECIPES.values():
+        print(f"{recipe.name:16} {recipe.why}")
+
+
+def _recipe(name: str) -> facevae.Recipe:
+    if name not in facevae.RECIPES:
+        raise ValueError(f"the recipe {name!r} is unknown: use one of {', '.join(facevae.RECIPES)}")
+    return facevae.RECIPES[name]

@@ -1,0 +1,201 @@
+"""Examination of a studio on unseen faces: what its edits, ages and samples are worth, as a judge
+that was trained apart reads them. Everything is done through `Studio`, as the app does it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facevae import edits, judge
+from facevae.align import FRAME
+from facevae.data import FaceSet
+from facevae.guide import ATTRIBUTES, OLD, YOUNG
+from facevae.judge import Judge, Readings
+from facevae.pictures import to_tensor
+from facevae.studio import Face, Studio
+
+ASKED = (20, 30, 40, 50, 60, 70)  # years
+AGED = (20, 60)  # years: faces of these ages are aged, each way
+NEAR = 3  # years about an age that real faces of it may have
+TIED = (
+    {"Smiling", "Mouth_Slightly_Open"},
+    {"Beard", "Mustache", "Heavy_Makeup", "Male"},
+    {"Gray_Hair", "Young", "Bald"},
+    {"Black_Hair", "Blond_Hair", "Gray_Hair"},
+)  # by nature: these may turn together
+
+
+def examine(
+    studio: Studio, faces: FaceSet, rows: np.ndarray, one: Judge, most: int = 300, seed: int = 0
+) -> dict:
+    """Figures of the edits, the ages and the samples of a studio with a guide.
+
+    Args:
+        rows: unseen faces; `most` of them, spread evenly, are edited.
+
+    Returns:
+        unchanged: PSNR in dB of `edit(face, {})` to the crop, or exact. aging, attributes and
+        samples: see `aging`, `attribute`, `samples`. milliseconds: medians of read (without the
+        detector), of an edit and of an age at the model's size.
+    """
+    chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
+    sitters, seconds = timed(lambda row: seated(studio, faces.images[row]), chosen)
+    took = {"read, face given": seconds}
+    crops = to_tensor([sitter.crop for sitter in sitters])
+    before = one.read(crops)
+    same, took["edit"] = timed(lambda sitter: studio.edit(sitter, {}), sitters)
+    error = (to_tensor(same) - crops).square().mean().item()
+    _, took["age"] = timed(lambda sitter: studio.age(sitter, 70), sitters[:20])
+    attributes = [name for name in studio.attributes if name in before or name == "Young"]
+    report = {
+        "faces": len(sitters),
+        "unchanged": "exact" if error == 0 else round(-10 * np.log10(error), 1),
+        "milliseconds": {name: round(1000 * value, 1) for name, value in took.items()},
+        "aging": aging(studio, one, sitters, judge.ages(faces)[chosen], _real(one, faces, rows)),
+        "attributes": {
+            name: {sign: attribute(studio, one, sitters, before, name, at) for sign, at in ENDS}
+            for name in attributes
+        },
+        "samples": samples(studio, one, faces, rows, seed),
+    }
+    return report
+
+
+ENDS = (("+1", 1.0), ("-1", -1.0))
+
+
+def seated(studio: Studio, image: np.ndarray) -> Face:
+    """The Face of an aligned crop (S, S, 3) uint8."""
+    return studio.read(Image.fromarray(image), eyes=FRAME[:2] * len(image))
+
+
+def timed(make: Callable, arguments: Sequence) -> tuple[list, float]:
+    """What `make` gives for each, and the median of the seconds it took."""
+    made, seconds = [], []
+    for argument in arguments:
+        start = time.perf_counter()
+        made.append(make(argument))
+        seconds.append(time.perf_counter() - start)
+    return made, float(np.median(seconds))
+
+
+def aging(
+    studio: Studio, one: Judge, sitters: Sequence[Face], years: np.ndarray, real: dict[int, float]
+) -> dict:
+    """Faces asked to be 20, 30 … 70, with the photo's detail (1) and without (0): what `edits.aged`
+    tells, the share of the real span that is read, and how far the crop's mean colour moved.
+
+    Args:
+        years: (N,) as labelled. real: what the judge reads off real faces of 20 and of 70.
+    """
+    inside = (years >= AGED[0]) & (years <= AGED[1])
+    sitters = [sitter for sitter, fits in zip(sitters, inside, strict=True) if fits]
+    crops = to_tensor([sitter.crop for sitter in sitters])
+    first, last = ASKED[0], ASKED[-1]
+    report: dict = {"faces": len(sitters), "real": {str(k): round(v, 1) for k, v in real.items()}}
+    for detail in (1, 0):
+        drawn = {at: to_tensor([studio.age(s, at, detail) for s in sitters]) for at in ASKED}
+        found = edits.aged(one.read(crops), {at: one.read(drawn[at]) for at in ASKED})
+        span = found["read"][str(last)] - found["read"][str(first)]
+        found["share_of_real_span"] = round(span / (real[last] - real[first]), 3)
+        plain = crops if detail else to_tensor([studio.reconstruct(s) for s in sitters])
+        moved = [(255 * (d - plain).mean((2, 3))).abs().mean(1) for d in drawn.values()]
+        found["colour_moved"] = round(float(torch.stack(moved).mean()), 2)
+        if detail:
+            found["identity"] = identity(one, crops, drawn[last])
+        report[f"detail {detail}"] = found
+    return report
+
+
+def _real(one: Judge, faces: FaceSet, rows: np.ndarray) -> dict[int, float]:
+    years, found = judge.ages(faces)[rows], {}
+    for at in (ASKED[0], ASKED[-1]):
+        near = rows[np.abs(years - at) <= NEAR]
+        if len(near) < edits.FEWEST:
+            raise ValueError(f"too few unseen faces of about {at} years to compare with")
+        found[at] = float(judge.read_faces(one, faces, near)["age"].mean())
+    return found
+
+
+def attribute(
+    studio: Studio, one: Judge, sitters: Sequence[Face], before: Readings, name: str, at: float
+) -> dict:
+    """One attribute brought to a strength on faces that lack it (had it), detail kept.
+
+    Returns:
+        faces, turned (share), leaked: {other: share that turned with it} of those over a tenth
+        and not tied to it by nature; age_moved in years; identity.
+    """
+    lack = (at * _has(before, name) < 0).nonzero()[:, 0].tolist()
+    if len(lack) < edits.FEWEST:
+        return {"faces": len(lack)}
+    sitters = [sitters[k] for k in lack]
+    edited = to_tensor([studio.edit(sitter, {name: at}) for sitter in sitters])
+    after = one.read(edited)
+    was = {other: values[lack] for other, values in before.items()}
+    tied = set().union(*(group for group in TIED if name in group))
+    turned = {
+        other: float(((_has(was, other) > 0) != (_has(after, other) > 0)).float().mean())
+        for other in ATTRIBUTES
+        if other in was and other not in tied | {name}
+    }
+    return {
+        "faces": len(lack),
+        "turned": round(float((at * _has(after, name) > 0).float().mean()), 3),
+        "leaked": {other: round(share, 2) for other, share in turned.items() if share > 0.1},
+        "age_moved": round(float((after["age"] - was["age"]).mean()), 1),
+        "identity": identity(one, to_tensor([s.crop for s in sitters]), edited),
+    }
+
+
+def _has(readings: Readings, name: str) -> Tensor:
+    """Over 0 where the attribute is read, (N,)."""
+    if name == "Young" and name not in readings:
+        return (YOUNG + OLD) / 2 - readings["age"]
+    return readings[name] - 0.5
+
+
+def identity(one: Judge, originals: Tensor, edited: Tensor) -> float:
+    """The share of faces whose picture is nearer to its own original than 95 % of the other
+    originals are, in the judge's features; (N, 3, S, S) both."""
+    distance = torch.cdist(one.features(edited), one.features(originals))  # (N, N)
+    others = ~torch.eye(len(distance), dtype=torch.bool)
+    nearer = (distance.diagonal()[:, None] < distance) & others
+    share = nearer.sum(1) / max(len(distance) - 1, 1)
+    return round(float((share >= 0.95).float().mean()), 3)
+
+
+def samples(
+    studio: Studio, one: Judge, faces: FaceSet, rows: np.ndarray, seed: int, most: int = 1000
+) -> dict:
+    """Fréchet distance, in the judge's features, of samples to reconstructions of unseen faces;
+    beside it that of one half of the reconstructions to the other."""
+    rows = np.random.default_rng(seed).permutation(rows)[: most - most % 2]
+    half = len(rows) // 2
+    with torch.inference_mode():
+        parts = [faces.tensor(rows[i : i + 64]) for i in range(0, len(rows), 64)]
+        drawn = [studio.model.decode(studio.model.encode(part).mean) for part in parts]
+        real = torch.cat([one.features(part) for part in drawn])  # (N, F)
+        own = one.features(to_tensor(studio.sample(half, seed)))
+    floor = frechet(real[:half], real[half : 2 * half])
+    return {
+        "faces": half,
+        "distance": round(frechet(own, real[:half]), 2),
+        "halves": round(floor, 2),
+    }
+
+
+def frechet(a: Tensor, b: Tensor) -> float:
+    """Of the Gaussians with the means and covariances of features (N, F) and (M, F).
+
+    Source: Dowson & Landau, Journal of Multivariate Analysis 12 (1982), equation 4.
+    """
+    a, b = a.double(), b.double()
+    values = torch.linalg.eigvals(a.T.cov() @ b.T.cov()).real.clamp(min=0)
+    spread = a.T.cov().trace() + b.T.cov().trace() - 2 * values.sqrt().sum()
+    return float((a.mean(0) - b.mean(0)).square().sum() + spread)

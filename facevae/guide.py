@@ -1,0 +1,244 @@
+"""Guide: what the studio knows of its model's latents, and a reader of age and attributes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facevae import directions as ways
+from facevae import judge, metrics
+from facevae.ages import AgeCurves
+from facevae.data import FaceSet
+from facevae.directions import Direction
+from facevae.judge import Judge
+from facevae.model import FaceVAE
+from facevae.retouch import edited_picture, held
+from facevae.texture import Texture
+
+ATTRIBUTES = (
+    "Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Beard", "Mustache", "Bangs", "Black_Hair",
+    "Blond_Hair", "Gray_Hair", "Bald", "Heavy_Makeup", "Male", "Young",
+)  # fmt: skip
+"""CelebA's names (`Beard` is the opposite of its `No_Beard`), in the order they are shown."""
+
+STEADY = ("Male", "Young", "Eyeglasses")  # every other direction is orthogonal to these
+AMONG = {
+    "Male": ("Young", "Eyeglasses", "Smiling", "Bangs", "Black_Hair", "Blond_Hair", "Bald"),
+    "Young": ("Male", "Eyeglasses"),
+}  # what is held beside these: beards and make-up are part of looking like a man or a woman
+YOUNG, OLD = 35, 50  # years: younger than the one is `Young`, older than the other is not
+SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
+SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
+NINE_IN_TEN, MOST_REACH = 0.9, 5.0
+FEWEST, USUAL = 10, 2.5  # validation faces: of fewer no reach is found, and this is taken
+TRIED = 100  # validation faces on which the reach of a direction is found
+FILES = ("directions.safetensors", "ages.safetensors", "texture.safetensors", "judge.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Guide:
+    """Directions of attributes, mean codes by age, wrinkles by age, and the reader.
+
+    One unit for all attributes: at strength 1 the reader sees it in nine of ten faces that lacked
+    it, at −1 in one of ten that had it, their own detail kept.
+
+    Attributes:
+        directions: by attribute, in the unit of `facevae.directions`: ±1 where the class means are.
+        reach: by attribute, how many of those units make strength 1 and −1; at most 5.
+        reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
+    """
+
+    directions: dict[str, Direction]
+    reach: dict[str, tuple[float, float]]
+    curves: AgeCurves
+    texture: Texture
+    reader: Judge
+
+    @classmethod
+    def fit(cls, model: FaceVAE, faces: FaceSet, reader: Judge, seed: int = 0) -> Guide:
+        """From a model's training faces, which carry age and gender; the reader labels the rest.
+
+        Raises:
+            ValueError: the faces carry no ages, or an attribute is not told or too rare.
+        """
+        split = faces.split(seed)
+        rows = split["train"]
+        codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
+        years, labels = judge.ages(faces)[rows], labelled(faces, rows, reader)
+        found = {name: ways.find(codes, labels, name, "joint") for name in ATTRIBUTES}
+        steady = [found[name] for name in STEADY]
+        for name in ATTRIBUTES:
+            if name in AMONG:
+                beside = {other: labels[other] for other in (name, *AMONG[name])}
+                found[name] = ways.find(codes, beside, name, "joint")
+            elif name not in STEADY:
+                found[name] = found[name].without(steady)
+        reach = reaches(model, reader, faces, split["val"], found)
+        bare = labels["Eyeglasses"] != 1  # or old age would come with glasses
+        gender = np.where(labels["Male"] < 0, -1, 1 - labels["Male"])
+        curves = AgeCurves.fit(codes[torch.from_numpy(bare)], years[bare], gender[bare])
+        return cls(found, reach, curves, Texture.fit(model, faces, rows[bare]), reader)
+
+    def placed(
+        self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
+    ) -> Tensor:
+        """A code (1, D) brought to the wanted strengths, those of locked attributes left alone.
+
+        All the wanted are reached together: where two directions lean on each other, the steps
+        along them are solved for.
+
+        Raises:
+            ValueError: an attribute is unknown, or cannot move while others are locked.
+        """
+        locks = [self._direction(name) for name in locked if name not in wanted]
+        ends = [self._direction(name) for name in wanted]
+        if not ends:
+            return code
+        steps = torch.stack([end.without(locks).vector for end in ends])  # (K, D)
+        axes = torch.stack([end.vector / end.vector.square().sum() for end in ends])  # (K, D)
+        targets = [at * self.reach[name][at < 0] for name, at in wanted.items()]
+        missing = torch.tensor(
+            [at - end.strength(code).item() for end, at in zip(ends, targets, strict=True)]
+        )
+        amounts = torch.linalg.lstsq((axes @ steps.T).double(), missing.double()).solution  # (K,)
+        return code + (amounts.float() @ steps)[None]
+
+    @torch.inference_mode()
+    def read(self, crop: Tensor) -> tuple[float, int]:
+        """Age in years and gender (0 male, 1 female) as the reader sees them in a (1, 3, S, S)."""
+        seen = self.reader.read(crop)
+        low, high = self.curves.span
+        return min(max(seen["age"].item(), low), high), int(seen["Male"].item() < 0.5)
+
+    def settled(
+        self, model: FaceVAE, codes: Tensor, age: float | None, gender: int | None
+    ) -> Tensor:
+        """Codes (N, D) moved to a gender, and by their mean way of ageing to an age in years."""
+        settled = []
+        for code in codes.split(1):
+            for _ in range(SETTLING):
+                if age is not None:
+                    seen, kind = self.read(model.decode(code))
+                    kind = torch.tensor([kind if gender is None else gender])
+                    code = code + self.curves.shift(torch.tensor([seen]), age, kind)
+                if gender is not None:
+                    code = self.placed(code, {"Male": 1.0 - 2.0 * gender})
+            settled.append(code)
+        return torch.cat(settled)
+
+    def strengths(self, code: Tensor) -> dict[str, float]:
+        """How strongly a code (1, D) has each attribute."""
+        own = {name: one.strength(code).item() for name, one in self.directions.items()}
+        return {name: at / self.reach[name][at < 0] for name, at in own.items()}
+
+    def _direction(self, name: str) -> Direction:
+        try:
+            return self.directions[name]
+        except KeyError:
+            there = ", ".join(self.directions)
+            raise ValueError(f"there is no attribute {name!r}: there are {there}") from None
+
+    def save(self, folder: str | Path) -> None:
+        """Write the files that `load` reads."""
+        folder = Path(folder)
+        ways.save(folder / FILES[0], self.directions.values(), {"reach": self.reach})
+        self.curves.save(folder / FILES[1])
+        self.texture.save(folder / FILES[2])
+        self.reader.save(folder)
+
+    @classmethod
+    def load_if_there(cls, folder: str | Path) -> Guide | None:
+        """`load`, or None where the folder has none of its files."""
+        return cls.load(folder) if any((Path(folder) / name).exists() for name in FILES) else None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Guide:
+        """Read what `save` wrote; ValueError says which file is missing or foreign."""
+        folder = Path(folder)
+        found, about = ways.load(folder / FILES[0])
+        try:
+            reach = {name: (float(on), float(off)) for name, (on, off) in about["reach"].items()}
+            if set(reach) != set(found):
+                raise KeyError("not of these attributes")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{folder / FILES[0]} does not tell the unit of edits") from error
+        return cls(
+            found,
+            reach,
+            AgeCurves.load(folder / FILES[1]),
+            Texture.load(folder / FILES[2]),
+            Judge.load(folder),
+        )
+
+
+def labelled(faces: FaceSet, rows: np.ndarray, reader: Judge) -> dict[str, np.ndarray]:
+    """Labels (M,) of every attribute, −1 unknown: the faces' own where they carry them, age among
+    them as `Young`; read off the pictures elsewhere, where the reader is sure."""
+    own, years = judge.attributes(faces), judge.ages(faces)[rows]
+    readings = judge.read_faces(reader, faces, rows)
+    labels = {}
+    for name in ATTRIBUTES:
+        if name in own:
+            labels[name] = own[name][rows]
+        elif name in readings:
+            read = readings[name].numpy()
+            labels[name] = np.where(read > SURE, 1, np.where(read < 1 - SURE, 0, -1))
+    if "Young" not in own and (years >= 0).any():
+        known = np.where(years > OLD, 0, -1)
+        labels["Young"] = np.where((years >= 0) & (years < YOUNG), 1, known)
+    if missing := [name for name in ATTRIBUTES if name not in labels]:
+        raise ValueError(
+            f"neither {faces.folder} nor the reader tells {', '.join(missing)}: teach the reader "
+            "with faces that carry these labels"
+        )
+    return labels
+
+
+@torch.inference_mode()
+def reaches(
+    model: FaceVAE,
+    reader: Judge,
+    faces: FaceSet,
+    rows: np.ndarray,
+    directions: Mapping[str, Direction],
+) -> dict[str, tuple[float, float]]:
+    """How far along each direction, and against it, nine in ten of the faces turn that lacked
+    (had) the attribute, as the reader sees them with their detail kept."""
+    rows = rows[: 4 * TRIED]
+    images = faces.tensor(rows)  # (N, C, H, W)
+    codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
+    before = reader.read(images)
+    return {
+        name: tuple(
+            _reach(model, reader, images, codes, direction, sign, sign * _has(before, name) < 0)
+            for sign in (1, -1)
+        )
+        for name, direction in directions.items()
+    }
+
+
+def _reach(model, reader, images, codes, direction: Direction, sign: int, lack: Tensor) -> float:
+    images, codes = images[lack][:TRIED], codes[lack][:TRIED]
+    if len(images) < FEWEST:
+        return USUAL
+    plain = model.decode(codes)
+    for at in np.arange(1, MOST_REACH, 0.5):
+        change = held(model.decode(direction.placed(codes, sign * at)) - plain)
+        grey = float(direction.name == "Gray_Hair" and sign > 0)
+        edited = edited_picture(plain, change, images, grey=grey).clamp(0, 1)
+        seen = _has(reader.read(edited), direction.name)
+        if (sign * seen > 0).float().mean() >= NINE_IN_TEN:
+            return float(at)
+    return MOST_REACH
+
+
+def _has(readings: judge.Readings, name: str) -> Tensor:
+    """Over 0 where the attribute is seen, under 0 where it is not, (N,)."""
+    if name == "Young" and name not in readings:
+        return (YOUNG + OLD) / 2 - readings["age"]
+    return readings[name] - 0.5

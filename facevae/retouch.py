@@ -1,0 +1,157 @@
+"""What an edit and an age do to a picture of a face: shape by the decoder, detail of the photo."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from facevae.ages import AgeCurves
+from facevae.model import FaceVAE
+from facevae.texture import (
+    FACE,
+    FEATURES,
+    SKIN,
+    Texture,
+    blurred,
+    ellipses,
+    enlarged,
+    luma,
+    on_head,
+)
+
+STRENGTH = 2.0  # of the shift: at 1 a judge reads a third of the years asked for
+FAR = 0.5  # share of the shift's change left in the crop's corners
+STILL = 0.5  # share taken off it at eyes and mouth: it shuts smiles, and blackens eyes
+HOLD_SKIN = 0.25  # of the mean colour held, the skin's share; the rest is the whole crop's
+REDRAWN = 0.15  # of black to white: a change of luma under which a third of the detail is left
+GREY, MOST_GREY = (40.0, 80.0), 0.8  # years from none to most, and that share
+SILVER, LIFT = 0.75, 0.2  # luma to which grey hair brightens, and by which share of the way
+
+
+def held(change: Tensor) -> Tensor:
+    """A change of pictures (N, 3, S, S) without its mean over the skin: exposure and tint stay.
+
+    What else goes with an attribute in photographs, their light, is most of such a mean.
+    """
+    skin = ellipses(change.shape[-1], (SKIN,))  # (S, S)
+    return change - (change * skin).sum((2, 3), keepdim=True) / skin.sum()
+
+
+def kept(change: Tensor) -> Tensor:
+    """How much of a photo's own detail holds under a change (N, 3, S, S): (N, 1, S, S) in 0 … 1.
+
+    All of it where the decoder's picture stays as it was. Where that is redrawn, the detail is of
+    what was there before: the teeth of a smile that is no more.
+    """
+    size = blurred(luma(change).abs(), 3 / 128)
+    return torch.exp(-((size / REDRAWN) ** 2))
+
+
+def edited_picture(
+    decoded: Tensor, change: Tensor, crop: Tensor, detail: float = 1.0, grey: float = 0.0
+) -> Tensor:
+    """A face after an edit: (N, 3, S, S) at the crop's own size, not yet cut to [0, 1].
+
+    Args:
+        decoded: (N, 3, s, s) at the model's size, before the edit. change: of it, the same shape.
+        crop: (N, 3, S, S), any size.
+        detail: 0 … 1, how much of the photo's own detail is kept where the face is not redrawn.
+        grey: 0 … 1, how far its hair turns grey.
+    """
+    side = crop.shape[-1]
+    residual = crop - enlarged(decoded, side)
+    if change.any():
+        residual = residual * enlarged(kept(change), side)
+    return greyed(enlarged(decoded + change, side) + detail * residual, crop, grey)
+
+
+def aged_picture(
+    model: FaceVAE,
+    curves: AgeCurves,
+    texture: Texture,
+    crop: Tensor,
+    code: Tensor,
+    decoded: Tensor,
+    own: float,
+    target: float,
+    gender: int,
+    detail: float = 1.0,
+) -> Tensor:
+    """A face at another age: (1, 3, S, S) at the crop's own size, not yet cut to [0, 1].
+
+    Args:
+        crop: (1, 3, S, S), any size. code: (1, D) and decoded: (1, 3, s, s) at the model's size.
+        own, target: years. gender: as labelled.
+        detail: 0 … 1, how much of the aged residual is added to the decoder's picture.
+    """
+    if own == target and detail == 1:
+        return crop
+    side = crop.shape[-1]
+    plain = enlarged(decoded, side)
+    change = aged_shape(model, curves, code, decoded, own, target, gender)
+    residual = texture.aged(crop - plain, own, target, gender)
+    picture = plain + enlarged(change, side) + detail * residual
+    return aged_hair(picture, crop, own, target)
+
+
+@torch.inference_mode()
+def aged_shape(
+    model: FaceVAE,
+    curves: AgeCurves,
+    code: Tensor,
+    decoded: Tensor,
+    own: float,
+    target: float,
+    gender: int,
+    strength: float = STRENGTH,
+) -> Tensor:
+    """What to add to the decoder's picture (1, 3, S, S) of a code (1, D): decode(code + strength ·
+    age shift) − decoded, half as much at eyes, mouth and corners, chroma once whatever the
+    strength, and mean colour held: light and tint go with age in any collection."""
+    shift = curves.shift(torch.tensor([float(own)]), target, torch.tensor([gender]))  # (1, D)
+    change = model.decode(code + strength * shift) - decoded
+    bright = luma(change)
+    change = bright + (change - bright) / max(strength, 1.0)
+    where, skin = _where(decoded.shape[-1]), ellipses(decoded.shape[-1], (SKIN,))
+    of_crop, of_skin = ((change * w).sum((2, 3), keepdim=True) / w.sum() for w in (where, skin))
+    return where * (change - torch.lerp(of_crop, of_skin, HOLD_SKIN))
+
+
+def aged_hair(picture: Tensor, crop: Tensor, own: float, target: float) -> Tensor:
+    """An aged picture (1, 3, S, S) with the hair of the crop (1, 3, S, S) turned grey, from 40
+    years on; never the other way: what colour grey hair had the photo does not say."""
+    years = torch.tensor([target, own])
+    after, before = ((years - GREY[0]) / (GREY[1] - GREY[0])).clamp(0, 1).tolist()
+    return greyed(picture, crop, after - before)
+
+
+def greyed(picture: Tensor, crop: Tensor, share: float) -> Tensor:
+    """A picture (N, 3, S, S) with the hair of its crop (N, 3, S, S) made grey by a rule: the
+    decoder's own grey hair comes with thirty years. share: 0 (or less: nothing is done) … 1."""
+    if share <= 0:
+        return picture
+    grey = luma(picture)
+    grey = grey + LIFT * (SILVER - grey).clamp(min=0)
+    hair = torch.cat([_hair(one) for one in crop.split(1)])
+    return torch.lerp(picture, grey, MOST_GREY * share * hair)
+
+
+def _where(side: int) -> Tensor:
+    """(S, S): how much of a change of shape is let through."""
+    far = FAR + (1 - FAR) * on_head(side, 0.25)
+    return far * (1 - STILL * ellipses(side, FEATURES))
+
+
+def _hair(crop: Tensor) -> Tensor:
+    """(1, 3, S, S) → (1, 1, S, S), where hair is: round the face, darker than its skin, and black,
+    brown or blond (red ≥ green ≥ blue), unlike most hats and walls."""
+    side = crop.shape[-1]
+    skin, face = (ellipses(side, (place,)) for place in (SKIN, FACE))
+    red, green, blue = (blurred(crop[:, i : i + 1], 1 / 128) for i in range(3))
+    light = blurred(luma(crop), 1 / 128)
+    tone = (light * skin).sum() / skin.sum()
+    dark = ((0.85 * tone - light) / (0.25 * tone)).clamp(0, 1)
+    hued = (1 - 20 * torch.maximum(green - red, blue - green)).clamp(0, 1)
+    down = (torch.arange(side) + 0.5) / side
+    above = ((0.75 - down) / 0.25).clamp(0, 1)[:, None]  # neither beard nor collar
+    return blurred(dark * hued * (1 - face) * above, 1 / 128)

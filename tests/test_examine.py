@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+
+import facevae
+from facevae import examine, prepare
+from facevae.guide import ATTRIBUTES
+from facevae.judge import Judge, JudgeConfig
+from facevae.pictures import to_pil, to_tensor
+
+
+def test_the_frechet_distance_of_gaussians_is_known():
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(20_000, 3, generator=generator)
+    assert examine.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    # means 2 apart in one direction, deviations 1 and 3 in all: 2² + 3 · (3 − 1)²
+    b = 3 * torch.randn(20_000, 3, generator=generator) + torch.tensor([2.0, 0, 0])
+    assert examine.frechet(a, b) == pytest.approx(16, rel=0.03)
+
+
+class Blocks(torch.nn.Module):
+    """Stands for a judge whose features are the picture's pixels."""
+
+    def features(self, images):
+        return images.flatten(1)
+
+
+def test_identity_is_kept_by_a_small_change_and_lost_by_a_swap():
+    faces = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert examine.identity(Blocks(), faces, faces + 0.01) == 1
+    assert examine.identity(Blocks(), faces, faces.roll(1, 0)) < 0.2
+    half = torch.cat([faces[:20], faces[20:].flip(0)])
+    assert examine.identity(Blocks(), faces, half) == pytest.approx(0.5, abs=0.1)
+
+
+class Sitting:
+    """A studio whose edits brighten a face by the strength, and turn nothing else."""
+
+    def edit(self, face, wanted):
+        (at,) = wanted.values()
+        return to_pil((face.pixels + 0.5 * at).clamp(0, 1))[0]
+
+
+class Sitter:
+    def __init__(self, light):
+        self.pixels = torch.full((1, 3, 8, 8), light)
+        self.crop = to_pil(self.pixels)[0]
+
+
+class Light(Blocks):
+    """Reads `Smiling` and `Bangs` off brightness, age as 100 times it, and `Bald` never."""
+
+    def read(self, images):
+        light = images.mean((1, 2, 3))
+        return {"Smiling": light, "age": 100 * light, "Bangs": light, "Bald": 0 * light}
+
+
+def test_an_attribute_is_counted_on_the_faces_that_lack_it():
+    sitters = [Sitter(light) for light in np.linspace(0.05, 0.95, 19)]
+    before = Light().read(to_tensor([s.crop for s in sitters]))
+    found = examine.attribute(Sitting(), Light(), sitters, before, "Smiling", 1.0)
+    assert found["faces"] == 9 and found["turned"] == 1.0
+    assert found["age_moved"] == pytest.approx(50, abs=1)
+    assert found["leaked"] == {"Bangs": 1.0}
+    few = examine.attribute(Sitting(), Light(), sitters[:3], {k: v[:3] for k, v in before.items()},
+                            "Smiling", 1.0)  # fmt: skip
+    assert few == {"faces": 3}
+
+
+def test_the_shipped_studio_is_examined_from_end_to_end(tmp_path):
+    """On drawn faces, by an untaught judge: every figure is there, and what must be exact is."""
+    faces = prepare("synthetic", out=tmp_path / "faces", size=128, count=120, progress=False)
+    untaught = Judge(JudgeConfig(("Male", "Smiling"), age=True, size=32)).eval()
+    report = examine.examine(facevae.Studio.load(), faces, np.arange(120), untaught, most=6)
+    assert report["faces"] == 6 and report["unchanged"] == "exact"
+    assert set(report["attributes"]) == {"Male", "Smiling", "Young"} <= set(ATTRIBUTES)
+    assert {"slope", "monotone", "Male_kept", "identity", "share_of_real_span", "colour_moved"} <= (
+        set(report["aging"]["detail 1"])
+    )
+    assert report["samples"]["distance"] >= 0 and report["samples"]["faces"] == 60

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+
+from facevae import judge, prepare
+from facevae.guide import ATTRIBUTES, Guide, labelled
+from facevae.judge import Judge, JudgeConfig
+from facevae.model import FaceVAE, ModelConfig
+from facevae.texture import Texture
+
+KNOWN = {"Eyeglasses": "glasses", "Smiling": "smile", "Beard": "beard"}  # what drawn faces tell
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """Drawn faces with a yes or no for every attribute: some true, the others by chance."""
+    folder = tmp_path_factory.mktemp("guide")
+    faces = prepare("synthetic", out=folder / "faces", size=32, count=600, progress=False)
+    rng = np.random.default_rng(0)
+    for name in set(ATTRIBUTES) - {"Male", "Young"}:
+        cause = faces.labels.get(KNOWN.get(name, ""))
+        column = rng.random(len(faces)) < 0.5 if cause is None else cause > np.median(cause)
+        faces.labels[name] = column.astype(np.int8)
+    return faces
+
+
+@pytest.fixture(scope="module")
+def guide(faces):
+    torch.manual_seed(0)
+    model = FaceVAE(ModelConfig((3, 32, 32), latents=48, channels=(8, 16), blocks=0)).eval()
+    texture = Texture(torch.arange(0, 81, 5), torch.tensor([0, 1]), torch.zeros(2, 17, 3, 32, 32))
+    with pytest.MonkeyPatch.context() as patch:  # these drawn faces are too plain for a texture
+        patch.setattr(Texture, "fit", lambda *_: texture)
+        return Guide.fit(model, faces, Judge(JudgeConfig(ATTRIBUTES[:-1], True, 32)).eval())
+
+
+def code(seed=3):
+    return torch.randn(1, 48, generator=torch.Generator().manual_seed(seed))
+
+
+def test_nothing_wanted_changes_nothing(guide):
+    assert guide.placed(code(), {}) is not None
+    assert torch.equal(guide.placed(code(), {}), code())
+
+
+def test_all_wanted_strengths_are_reached_together(guide):
+    wanted = {"Smiling": 1.0, "Mouth_Slightly_Open": -2.0, "Male": 0.5}
+    reached = guide.strengths(guide.placed(code(), wanted))
+    assert all(reached[name] == pytest.approx(at, abs=1e-3) for name, at in wanted.items())
+
+
+def test_what_is_steady_or_locked_stays(guide):
+    before = guide.strengths(code())
+    after = guide.strengths(guide.placed(code(), {"Smiling": 2.0}, locked=["Beard", "Bald"]))
+    for name in ("Eyeglasses", "Beard", "Bald"):
+        assert after[name] == pytest.approx(before[name], abs=1e-3)
+    assert after["Smiling"] == pytest.approx(2.0, abs=1e-3)
+
+
+def test_an_unknown_attribute_is_named_with_those_there_are(guide):
+    with pytest.raises(ValueError, match="no attribute 'Grin': there are Smiling"):
+        guide.placed(code(), {"Grin": 1.0})
+
+
+def test_a_guide_is_read_back_as_it_was(guide, tmp_path):
+    guide.save(tmp_path)
+    again = Guide.load(tmp_path)
+    wanted = {"Smiling": 1.0, "Beard": -1.0}
+    assert torch.equal(again.placed(code(), wanted), guide.placed(code(), wanted))
+    assert again.curves.span == guide.curves.span and [*again.directions] == [*ATTRIBUTES]
+    (tmp_path / "ages.safetensors").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"ages\.safetensors holds no age curves"):
+        Guide.load(tmp_path)
+
+
+def test_labels_are_the_faces_own_and_else_read_where_the_reader_is_sure(faces):
+    rows = np.arange(40)
+    told = {name: faces.labels.pop(name) for name in set(ATTRIBUTES) & set(faces.labels)}
+    try:
+        reader = judge.Judge(JudgeConfig(ATTRIBUTES[:-2], age=False, size=32)).eval()
+        torch.nn.init.zeros_(reader.heads.weight)
+        with torch.no_grad():  # sure of a smile, sure of no beard, and of nothing else
+            reader.heads.bias.zero_()[[ATTRIBUTES.index(n) for n in ("Smiling", "Beard")]] = (
+                torch.tensor([3.0, -3.0])
+            )
+        labels = labelled(faces, rows, reader)
+        assert (labels["Smiling"] == 1).all() and (labels["Beard"] == 0).all()
+        assert (labels["Bangs"] == -1).all()
+        assert np.array_equal(labels["Male"], 1 - faces.labels["gender"][rows])
+        years = faces.labels["age"][rows]
+        assert (labels["Young"][years < 35] == 1).all() and (labels["Young"][years > 51] == 0).all()
+        with pytest.raises(ValueError, match="tells Smiling"):
+            labelled(faces, rows, judge.Judge(JudgeConfig(("Bald",), age=False, size=32)).eval())
+    finally:
+        faces.labels.update(told)

@@ -1,0 +1,95 @@
+import pytest
+import torch
+
+from facevae import FaceVAE, ModelConfig, retouch
+from facevae import texture as tx
+from facevae.ages import AgeCurves
+from tests.test_texture import grown
+
+
+@pytest.fixture(scope="module")
+def texture():
+    return grown()
+
+
+@pytest.fixture(scope="module")
+def face():
+    """An untrained model, curves of its codes, a code, its picture and a crop."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = FaceVAE(ModelConfig((3, 32, 32), latents=8)).eval()
+        means = torch.randn(1, 71, 8)
+        curves = AgeCurves(torch.arange(10, 81), torch.tensor([1]), means)
+        code, crop = torch.randn(1, 8), torch.rand(1, 3, 96, 96)
+    with torch.inference_mode():
+        return model, curves, code, model.decode(code), crop
+
+
+def test_the_change_of_shape_holds_the_mean_colour(face, monkeypatch):
+    model, curves, code, decoded, _ = face
+    monkeypatch.setattr(retouch, "HOLD_SKIN", 0.0)
+    change = retouch.aged_shape(model, curves, code, decoded, 20, 70, 1)
+    assert change.abs().max() > 1e-4 and change.mean((2, 3)).abs().max() < 1e-6
+    monkeypatch.setattr(retouch, "HOLD_SKIN", 1.0)
+    skin = tx.ellipses(32, (tx.SKIN,))
+    change = retouch.aged_shape(model, curves, code, decoded, 20, 70, 1) / retouch._where(32)
+    assert ((change * skin).sum((2, 3)) / skin.sum()).abs().max() < 1e-6
+    assert retouch.aged_shape(model, curves, code, decoded, 30, 30, 1).abs().max() < 1e-6
+
+
+def test_hair_turns_grey_with_the_years_and_hats_faces_and_walls_do_not():
+    crop = torch.tensor([0.7, 0.55, 0.45])[:, None, None].repeat(1, 96, 96)[None]  # skin
+    crop[..., :16, :48] = torch.tensor([0.3, 0.2, 0.1])[:, None, None]  # brown hair
+    crop[..., :16, 48:] = torch.tensor([0.1, 0.1, 0.4])[:, None, None]  # a blue cap
+
+    def chroma(target, own=20.0):
+        picture = retouch.aged_hair(crop, crop, own, target)
+        left = (picture.amax(1) - picture.amin(1)) / (crop.amax(1) - crop.amin(1))
+        return left[0, 4, 12].item(), left[0, 4, 84].item(), left[0, 50, 48].item()
+
+    assert chroma(80) == pytest.approx((1 - retouch.MOST_GREY, 1, 1), abs=0.02)
+    assert chroma(60) == pytest.approx((1 - retouch.MOST_GREY / 2, 1, 1), abs=0.02)
+    for own, target in ((20.0, 40), (80.0, 20), (85.0, 95)):
+        assert retouch.aged_hair(crop, crop, own, target) is crop
+
+
+def test_a_picture_of_the_same_age_is_the_crop_and_of_another_the_sum_of_both_parts(face, texture):
+    model, curves, code, decoded, crop = face
+
+    def at(target, detail=1.0):
+        return retouch.aged_picture(
+            model, curves, texture, crop, code, decoded, 30, target, 1, detail=detail
+        )
+
+    assert at(30) is crop
+    plain = at(38, detail=0)  # before hair greys, which is no sum
+    shape = retouch.aged_shape(model, curves, code, decoded, 30, 38, 1)
+    large = torch.nn.functional.interpolate(
+        decoded + shape, (96, 96), mode="bicubic", antialias=True
+    )
+    assert torch.allclose(plain, large, atol=1e-5)
+    halves = (plain + at(38)) / 2
+    assert torch.allclose(at(38, detail=0.5), halves, atol=1e-5)
+
+
+def test_an_edit_keeps_detail_where_the_picture_stays_and_lets_it_go_where_it_is_redrawn():
+    generator = torch.Generator().manual_seed(0)
+    decoded = torch.rand(1, 3, 32, 32, generator=generator)
+    crop = torch.rand(1, 3, 96, 96, generator=generator)
+    change = torch.zeros(1, 3, 32, 32)
+    assert torch.allclose(retouch.edited_picture(decoded, change, crop), crop, atol=1e-6)
+    change[..., 16:] = 0.5  # the right half, far more than REDRAWN
+    drawn = tx.enlarged(decoded + change, 96)
+    edited = retouch.edited_picture(decoded, change, crop)
+    assert torch.allclose(edited[..., :36], crop[..., :36], atol=2e-3)
+    assert torch.allclose(edited[..., 60:], drawn[..., 60:], atol=1e-3)
+    assert torch.equal(retouch.edited_picture(decoded, change, crop, detail=0), drawn)
+
+
+def test_held_takes_the_mean_over_the_skin_off():
+    change = torch.full((1, 3, 64, 64), 0.1)
+    change[..., 30:40, 30:40] += 0.2
+    even = retouch.held(change)
+    skin = tx.ellipses(64, (tx.SKIN,))
+    assert ((even * skin).sum((2, 3)) / skin.sum()).abs().max() < 1e-6
+    assert torch.allclose(even[..., 30, 30] - even[..., 0, 0], torch.tensor(0.2), atol=1e-5)
