@@ -117,8 +117,8 @@ def test_in_a_blend_the_details_of_all_faces_meet_where_their_landmarks_do(studi
     wholes = [studio.blend(faces, (1, 1, 1), detail, size=200) for detail in (0.0, 1.0)]
     added = np.subtract(*(np.asarray(whole, float)[..., 1] for whole in reversed(wholes)))
     y, x = np.unravel_index(added.argmax(), added.shape)
-    nose = points[2] + shifts.mean(dim=0)
-    assert np.hypot(x / 200 - float(nose[0]), y / 200 - float(nose[1])) < 0.015  # a third of the way apart
+    nose = (points[2] + shifts.mean(dim=0)).tolist()
+    assert np.hypot(x / 200 - nose[0], y / 200 - nose[1]) < 0.015  # a third of the way apart
     assert added.max() > 0.8 * 0.4 * 255  # one spot of full height, not three of a third
 
 
