@@ -85,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--seed", type=int, default=0, help="of the split the model was trained with")
     p.add_argument(
         "--prior",
-        choices=("gaussian", "likeliest"),
         default="gaussian",
-        help="likeliest: of it and of mixtures, judged on validation faces; minutes",
+        help="gaussian (the default), a number of Gaussians that are mixed, or likeliest: of "
+        "these, judged on validation faces; minutes",
     )
 
     p = command(do.guide, "find what edits and ageing go by, and put it beside a studio's model")
@@ -173,7 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("-o", "--out", required=True, help="a .png file")
     p.add_argument("--model", default=facevae.studio.FOLDER, type=Path, help="studio folder")
     p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--temperature", type=float, default=0.8)
+    p.add_argument("--temperature", type=float, default=0.9)
     p.add_argument("--age", type=float, help="in years")
     p.add_argument("--gender", choices=("male", "female"))
 

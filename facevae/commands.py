@@ -11,7 +11,7 @@ import torch
 import facevae
 from facevae import metrics, parallel, pictures
 from facevae.files import write_text
-from facevae.latent import GaussianPrior, choose_prior
+from facevae.latent import GaussianPrior, MixturePrior, choose_prior
 from facevae.train import fastest
 
 
@@ -112,6 +112,10 @@ def export(asked: argparse.Namespace) -> None:
     means = metrics.posteriors(model, faces, split["train"]).mean
     if asked.prior == "gaussian":
         prior = GaussianPrior.fit(means)
+    elif asked.prior.isdigit() and int(asked.prior):
+        prior = MixturePrior.fit(means, int(asked.prior), seed=asked.seed)
+    elif asked.prior != "likeliest":
+        raise ValueError(f"--prior {asked.prior}: say gaussian, likeliest or a number above 0")
     else:
         held_out = metrics.posteriors(model, faces, split["val"]).mean
         prior, nats = choose_prior(means, held_out, seed=asked.seed)
@@ -130,7 +134,7 @@ def guide(asked: argparse.Namespace) -> None:
     extra = [facevae.load_faces(folder) for folder in asked.reader_data]
     readable = [name for name in ATTRIBUTES if name != "Young"]  # that one is told by the age
     school = School([faces, *extra], readable, asked.seed, asked.epochs, None, asked.reader)
-    reader, figures = school.judge()
+    reader, figures = school.judge(begun=2)  # not the network that `judge` trains
     print(json.dumps({"reader": figures}, indent=1))
     found = Guide.fit(model, faces, reader, asked.seed)
     found.save(asked.model)

@@ -27,14 +27,15 @@ ATTRIBUTES = (
 """CelebA's names (`Beard` is the opposite of its `No_Beard`), in the order they are shown."""
 
 STEADY = ("Male", "Young", "Eyeglasses")  # every other direction is orthogonal to these
-AMONG = {
-    "Male": ("Young", "Eyeglasses", "Smiling", "Bangs", "Black_Hair", "Blond_Hair", "Bald"),
-    "Young": ("Male", "Eyeglasses"),
-}  # what is held beside these: beards and make-up are part of looking like a man or a woman
+FREE = {
+    "Male": {"Beard", "Mustache", "Heavy_Makeup", "Mouth_Slightly_Open", "Gray_Hair"},
+    "Young": set(ATTRIBUTES) - {"Young", "Male", "Eyeglasses"},
+    "Mouth_Slightly_Open": {"Smiling"},
+}  # what is not held beside these: beards and make-up are part of looking like a man or a woman
 YOUNG, OLD = 35, 50  # years: younger than the one is `Young`, older than the other is not
 SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
 SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
-NINE_IN_TEN, MOST_REACH = 0.9, 5.0
+NINE_IN_TEN, MOST_REACH = 0.9, 3.5  # further out faces fall apart
 FEWEST, USUAL = 10, 2.5  # validation faces: of fewer no reach is found, and this is taken
 TRIED = 100  # validation faces on which the reach of a direction is found
 FILES = ("directions.safetensors", "ages.safetensors", "texture.safetensors", "judge.json")
@@ -49,7 +50,7 @@ class Guide:
 
     Attributes:
         directions: by attribute, in the unit of `facevae.directions`: ±1 where the class means are.
-        reach: by attribute, how many of those units make strength 1 and −1; at most 5.
+        reach: by attribute, how many of those units make strength 1 and −1; at most 3.5.
         reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
     """
 
@@ -73,10 +74,10 @@ class Guide:
         found = {name: ways.find(codes, labels, name, "joint") for name in ATTRIBUTES}
         steady = [found[name] for name in STEADY]
         for name in ATTRIBUTES:
-            if name in AMONG:
-                beside = {other: labels[other] for other in (name, *AMONG[name])}
+            if name in FREE:
+                beside = {k: column for k, column in labels.items() if k not in FREE[name]}
                 found[name] = ways.find(codes, beside, name, "joint")
-            elif name not in STEADY:
+            if name not in STEADY:
                 found[name] = found[name].without(steady)
         reach = reaches(model, reader, faces, split["val"], found)
         bare = labels["Eyeglasses"] != 1  # or old age would come with glasses
@@ -227,7 +228,7 @@ def _reach(model, reader, images, codes, direction: Direction, sign: int, lack: 
     if len(images) < FEWEST:
         return USUAL
     plain = model.decode(codes)
-    for at in np.arange(1, MOST_REACH, 0.5):
+    for at in np.arange(1, MOST_REACH + 0.1, 0.5):
         change = held(model.decode(direction.placed(codes, sign * at)) - plain)
         grey = float(direction.name == "Gray_Hair" and sign > 0)
         edited = edited_picture(plain, change, images, grey=grey).clamp(0, 1)

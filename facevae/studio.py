@@ -305,7 +305,7 @@ class Studio:
         self,
         n: int,
         seed: int = 0,
-        temperature: float = 0.8,
+        temperature: float = 0.9,
         age: float | None = None,
         gender: int | None = None,
     ) -> list[Image.Image]:

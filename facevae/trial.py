@@ -230,9 +230,12 @@ class School:
     most: int | None = None
     folder: str | Path | None = None
 
-    def judge(self) -> tuple[judge.Judge, dict]:
-        """The judge, and its held-out figures on each set's test faces."""
-        found = self._trained("", self.sets, self.names, self.seed)
+    def judge(self, begun: int = 0) -> tuple[judge.Judge, dict]:
+        """The judge, and its held-out figures on each set's test faces.
+
+        Another `begun` gives another network of the same faces: one may then judge the other.
+        """
+        found = self._trained("", self.sets, self.names, self.seed + begun)
         return found, {
             one.folder.name: judge.held_out(found, one, one.split(self.seed)["test"])
             for one in self.sets

@@ -1,4 +1,4 @@
-"""Draw the studio's contact sheets into assets/sheets: `python tests/contact_sheet.py`.
+"""Draw the studio's contact sheets and README's pictures: `python tests/contact_sheet.py`.
 
 Ages, attributes, morphs and samples, each with the photo's detail (1) and without (0). Shown are
 the two public-domain portraits and faces that the model drew: no photograph of any data set.
@@ -23,8 +23,11 @@ ASSETS = Path(__file__).resolve().parent.parent / "assets"
 PORTRAITS = ("eileen_collins", "grace_hopper")
 SEED = 7  # of the samples
 AGES = (10, 25, 40, 55, 70)
-EDITS = (("Smiling", 1.0), ("Smiling", -1.0), ("Eyeglasses", 1.0), ("Beard", 1.0),
-         ("Blond_Hair", 1.0), ("Male", 1.0), ("Male", -1.0), ("Gray_Hair", 1.0))  # fmt: skip
+EDITS = (("Smiling", 1.0), ("Smiling", -1.0), ("Eyeglasses", 1.0), ("Mouth_Slightly_Open", -1.0),
+         ("Beard", 1.0), ("Blond_Hair", 1.0), ("Bangs", 1.0), ("Male", 1.0), ("Male", -1.0),
+         ("Gray_Hair", 1.0))  # fmt: skip
+FIRST_PAGE = (({"Eyeglasses": 1.0}, {"Mouth_Slightly_Open": -1.0}),
+              ({"Smiling": 1.0}, {"Smiling": 1.0, "Young": 0.5}))  # fmt: skip
 MORPHS = ((0, 1), (0, 2), (3, 4), (5, 6))
 STEPS = 9
 
@@ -48,6 +51,22 @@ def sheets(studio: facevae.Studio, detail: float) -> dict[str, Image.Image]:
     return {name: pictures.tile(sum(row, []), len(row[0])) for name, row in rows.items()}
 
 
+def for_readme(studio: facevae.Studio) -> dict[str, Image.Image]:
+    """A morph with and without the photos' detail; one face edited and aged."""
+    one, two = sitters(studio)[:2]
+    morphs = [studio.morph_strip(two, one, 7, detail, size=160) for detail in (1, 0)]
+    rows = [
+        [one.crop_at(160), *(studio.edit(one, wanted, size=160) for wanted in FIRST_PAGE[0]),
+         *(studio.age(one, at, size=160) for at in (10, 55, 80))],
+        [two.crop_at(160), *(studio.edit(two, wanted, size=160) for wanted in FIRST_PAGE[1]),
+         *(studio.age(two, at, size=160) for at in (20, 40, 60))],
+    ]  # fmt: skip
+    return {
+        "morph.jpg": pictures.tile(sum(morphs, []), 7, gap=4),
+        "edits.jpg": pictures.tile(sum(rows, []), 6, gap=4),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ASSETS / "sheets")
@@ -57,9 +76,11 @@ def main() -> None:
     studio = facevae.Studio.load()
     drawn = {f"{name}-detail-{k}": one for k in (1, 0) for name, one in sheets(studio, k).items()}
     drawn["samples"] = pictures.tile(studio.sample(64, SEED), 8)
-    for name, sheet in drawn.items():
-        with replacing(out / f"{name}.jpg") as path:
-            sheet.save(path, quality=88, optimize=True)
+    files = {out / f"{name}.jpg": sheet for name, sheet in drawn.items()}
+    files |= {ASSETS / name: picture for name, picture in for_readme(studio).items()}
+    for file, picture in files.items():
+        with replacing(file) as path:
+            picture.save(path, quality=88, optimize=True)
 
 
 if __name__ == "__main__":
