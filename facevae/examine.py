@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from facevae import edits, judge
+from facevae import edits, judge, metrics
 from facevae.align import FRAME
 from facevae.data import FaceSet
 from facevae.guide import ATTRIBUTES, OLD, YOUNG
@@ -40,7 +40,7 @@ def examine(
 
     Returns:
         unchanged: PSNR in dB of `edit(face, {})` to the crop, or exact. aging, attributes and
-        samples: see `aging`, `attribute`, `samples`. milliseconds: medians of read (without the
+        samples, age_error_by_group: see the functions. milliseconds: medians of read (without the
         detector), of an edit and of an age at the model's size.
     """
     chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
@@ -63,8 +63,17 @@ def examine(
             for name in attributes
         },
         "samples": samples(studio, one, faces, rows, seed),
+        "age_error_by_group": age_errors(studio, faces, rows),
     }
     return report
+
+
+def age_errors(studio: Studio, faces: FaceSet, rows: np.ndarray) -> dict[str, dict]:
+    """How far the studio's own reader is off in years, by group: `metrics.by_group`."""
+    known = rows[judge.ages(faces)[rows] >= 0]
+    read = judge.read_faces(studio.guide.reader, faces, known)["age"]
+    error = (read - torch.from_numpy(judge.ages(faces)[known])).abs()
+    return metrics.by_group(error, faces, known)
 
 
 ENDS = (("+1", 1.0), ("-1", -1.0))

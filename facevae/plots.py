@@ -50,8 +50,10 @@ def show_faces(
     for i, image in enumerate(images):
         y, x = i // columns * step_y + head, i % columns * step_x
         sheet[y : y + height, x : x + width] = image
-    inches = min(WIDTH - 0.9 * bool(labels), 1.15 * columns)
-    axes = _figure(caption, inches * len(sheet) / sheet.shape[1] + 0.2, inches).add_subplot()
+    room = 0.2 + 0.08 * max(map(len, labels)) if labels else 0.1  # inches, at 10 points a letter
+    inches = min(WIDTH - room, 1.15 * columns)
+    tall = inches * len(sheet) / sheet.shape[1] + 0.1 + 0.1 * bool(titles)
+    axes = _figure(caption, tall, inches + room).add_subplot()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()
     for i, title in enumerate(titles):
@@ -136,12 +138,14 @@ def ranked(values: Sequence[float], xlabel: str, ylabel: str) -> Figure:
     return _finish(axes, xlabel, ylabel)
 
 
-def scatter(points: Images, values: np.ndarray, names: Mapping[float, str], axis: str) -> Figure:
+def scatter(
+    points: Images, values: np.ndarray, names: Mapping[float, str], axis: str, caption: str = ""
+) -> Figure:
     """Points (N, 2) coloured by values (N,): by name where a value has one, else on a scale.
 
     `axis` names both axes, with a place for 1 and 2: "component {}".
     """
-    axes = _figure("", 0.8 * SMALL[0], SMALL[0]).add_subplot()
+    axes = _figure(caption, 0.8 * SMALL[0], SMALL[0]).add_subplot()
     points, size = np.asarray(points), np.clip(8000 / len(points), 7, 24)
     style = {"s": size, "linewidths": 0, "alpha": 0.75}
     if names:

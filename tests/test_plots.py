@@ -41,6 +41,19 @@ def test_rows_have_a_line_a_name():
     assert [text.get_text() for text in figure.axes[0].texts] == ["before", "after"]
 
 
+@pytest.mark.parametrize("shape", [(2, 1), (2, 8), (9, 2)])
+@pytest.mark.parametrize("name", ["A", "a name of 24 characters."])
+def test_pictures_fill_the_room_above_their_caption(shape, name):
+    """Whatever the labels take at the side: no empty band between the pictures and the caption."""
+    lines, each = shape
+    parts = {f"{name}{i}": np.zeros((each, 64, 64, 3), np.uint8) for i in range(lines)}
+    figure = plots.rows(parts, caption="See: nothing.")
+    figure.draw_without_rendering()
+    caption = figure.texts[-1].get_window_extent()
+    gap = figure.axes[0].get_window_extent().y0 - caption.y1
+    assert gap < 0.35 * figure.dpi  # inches: the paddings of the layout, and rounding
+
+
 def test_diagrams_are_figures_with_their_captions():
     row = {"train_loss": 3.0, "val_loss": 4.0, "kl": 1.0, "grad_norm": 0.5}
     history = [{"epoch": epoch, **row} for epoch in (1.0, 2.0)]
@@ -49,6 +62,7 @@ def test_diagrams_are_figures_with_their_captions():
         plots.lines([1, 2], {"a": [1, 2]}, "x", "y", caption="See: a line."),
         plots.bars({"a": 1, "b": 2}, "x", caption="See: bars."),
         plots.histograms({"a": np.arange(9)}, "x", "y", 3, caption="See: counts."),
+        plots.scatter(np.ones((3, 2)), np.arange(3.0), {}, "axis {}", caption="See: points."),
     ]
     for figure in figures:
         assert isinstance(figure, Figure)
