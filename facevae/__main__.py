@@ -188,6 +188,7 @@ def _of_a_photo(p: argparse.ArgumentParser, animated: bool = False, pasted: bool
     p.add_argument("--model", default=facevae.studio.FOLDER, type=Path, help="studio folder")
     p.add_argument("--detail", type=float, default=1.0, help="0: decoder alone … 1: photo kept")
     p.add_argument("--size", type=int, default=256, help="side of a frame in pixels")
+    p.add_argument("--refine", type=int, default=0, help="steps that better the face's code: 10")
     if animated:
         p.add_argument("--seconds", type=float, default=3.0)
     if pasted:

@@ -189,7 +189,7 @@ def judge(asked: argparse.Namespace) -> None:
 
 def morph(asked: argparse.Namespace) -> None:
     studio = facevae.Studio.load(asked.model)
-    a, b = studio.read(asked.a), studio.read(asked.b)
+    a, b = (studio.read(photo, refine=asked.refine) for photo in (asked.a, asked.b))
     frames = studio.morph_strip(a, b, asked.steps, asked.detail, asked.path, asked.size)
     pictures.save_animation(frames, asked.out, asked.seconds, not asked.one_way)
     print(f"{asked.out}: {asked.steps} steps from {asked.a} to {asked.b}")
@@ -197,9 +197,10 @@ def morph(asked: argparse.Namespace) -> None:
 
 def edit(asked: argparse.Namespace) -> None:
     studio = facevae.Studio.load(asked.model)
+    face = studio.read(asked.photo, refine=asked.refine)
     wanted = dict(_strength(text) for text in asked.set)
     options = {"detail": asked.detail, "size": asked.size, "paste": asked.paste}
-    picture = studio.edit(studio.read(asked.photo), wanted, locked=asked.lock, **options)
+    picture = studio.edit(face, wanted, locked=asked.lock, **options)
     pictures.save_animation([picture], asked.out)
     print(f"{asked.out}: {asked.photo}, {', '.join(asked.set) or 'unchanged'}")
 
@@ -216,7 +217,7 @@ def age(asked: argparse.Namespace) -> None:
     from dataclasses import replace
 
     studio = facevae.Studio.load(asked.model)
-    face = studio.read(asked.photo)
+    face = studio.read(asked.photo, refine=asked.refine)
     seen = face.years  # an estimate
     if asked.own is not None:
         face = replace(face, years=asked.own)

@@ -1,4 +1,4 @@
-"""How fast the app answers in the browser: `python tests/latency.py` (half a minute, no test).
+"""How fast the app answers in the browser: `python tests/latency.py` (a minute, no test).
 
 Each figure is a median, from the visitor's action to new pixels on the canvas; beside them the
 floor, which is Gradio's own round trip for an event that does nothing.
@@ -21,6 +21,7 @@ import app  # sets what torch and gradio read when imported
 import gradio as gr  # isort: skip
 
 import facevae
+from facevae.page import desk
 
 ROUNDS = 7
 CANVAS = "document.querySelector('strip-player canvas').toDataURL()"
@@ -50,7 +51,7 @@ def app_figures(page: Page) -> None:
     page.evaluate("document.querySelector('strip-player').position = 0.1")
     page.evaluate("new Promise(requestAnimationFrame)")
     photo = page.locator(".first input[type=file]")
-    files = [*app.PORTRAITS.values()][::-1]
+    files = [*desk.PORTRAITS.values()][::-1]
     uploads = [until_new(page, lambda f=files[i % 2]: photo.set_input_files(f), CANVAS)
                for i in range(ROUNDS)]  # fmt: skip
     slider = page.get_by_label("range slider for Photo detail")
@@ -58,6 +59,25 @@ def app_figures(page: Page) -> None:
     print(f"a photo, from upload to its strip: {statistics.median(uploads):.0f} ms")
     print(f"a step of the detail slider: {statistics.median(steps):.0f} ms")
     print(f"scrubbing: {page.evaluate(SCRUB):.0f} frames/s, no request")
+    page.get_by_label("4", exact=True).check()
+    page.wait_for_selector("morph-pad[ready]")
+    live_figure(page, "a step on the pad of four faces", "morph-pad canvas", "morph-pad .pad")
+    page.get_by_role("tab", name="Explore").click()
+    page.wait_for_selector("face-explorer[ready] .plane img[src]")
+    live_figure(page, "a step on the map", "face-explorer .preview", "face-explorer .plane")
+    page.get_by_role("tab", name="Learn").click()
+    page.wait_for_selector("vae-machine[ready]")
+    first = "vae-machine .latents label input"
+    live_figure(page, "a step of a latent", "vae-machine .out canvas", first, "ArrowRight")
+
+
+def live_figure(page: Page, what: str, canvas: str, control: str, key="ArrowUp") -> None:
+    """Of a control that is answered by a server function."""
+    state = f"document.querySelector('{canvas}').toDataURL()"
+    page.wait_for_timeout(500)
+    handle = page.locator(control).first
+    times = [until_new(page, lambda: handle.press(key), state) for _ in range(ROUNDS)]
+    print(f"{what}: {statistics.median(times):.0f} ms")
 
 
 def floor_figure(page: Page) -> None:

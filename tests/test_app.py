@@ -1,135 +1,33 @@
-"""The app as its visitors meet it: in Debian's Chromium, and through gradio_client."""
+"""The app as its visitors meet it: the Morph tab, and the page through gradio_client."""
 
-import base64
-import io
-import os
-import shutil
+import socket
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image, ImageOps
 
 import app
-import facevae
+from facevae import align
+from facevae.page import desk
+from tests.app_pages import (
+    CANVAS,
+    PORTRAITS,
+    crop,
+    line,
+    name,
+    photo_file,
+    picture,
+    seek,
+    upload,
+    wait_for_new_canvas,
+)
 
-PORTRAITS = [str(file) for file in app.PORTRAITS.values()]
-CANVAS = "document.querySelector('strip-player canvas').toDataURL()"
-
-
-def missing(what: str) -> None:
-    """Skip where a browser is wanted and there is none; on CI that is an error."""
-    reason = f"{what} is needed to test the page: apt-get install chromium, pip install playwright"
-    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    return tmp_path_factory.mktemp("gradio")
-
-
-@pytest.fixture(scope="module")
-def url(cache):
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # other tests may be at work beside these
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("GRADIO_TEMP_DIR", str(cache))
-        page = app.build(facevae.Studio.load(app.ASSETS / "studio"))
-        _, url, _ = app.launch(page, prevent_thread_lock=True, quiet=True)
-        yield url
-        page.close(verbose=False)
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        missing("playwright")
-    chromium = shutil.which("chromium") or missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def visit(browser, url):
-    """Opens the page as a new visitor; at the end nothing may have gone wrong or out."""
-    visitors, troubles = [], []
-
-    def open_page(width=1440, height=900, scheme="light"):
-        visitor = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme
-        )
-        visitors.append(visitor)
-        page = visitor.new_page()
-        page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
-        page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status} {r.url}"))
-        page.on(
-            "request",
-            lambda r: r.url.startswith((url, "data:", "blob:")) or troubles.append(r.url),
-        )
-        page.goto(url)
-        page.wait_for_selector("strip-player[ready]")
-        return page
-
-    yield open_page
-    for visitor in visitors:
-        visitor.close()
-    assert troubles == []
-
-
-def picture(uri: str) -> np.ndarray:
-    """A data URI → (H, W, 3), float."""
-    coded = uri.partition("base64,")[2]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(coded))).convert("RGB"), float)
-
-
-def seek(page, position: float) -> str:
-    """The canvas as a data URI, scrubbed to a position by the slider's own event."""
-    page.eval_on_selector(
-        "strip-player input",
-        "(range, t) => { range.value = t; range.dispatchEvent(new Event('input')) }",
-        position,
-    )
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return page.evaluate(CANVAS)
-
-
-def wait_for_new_canvas(page, old: str) -> None:
-    page.wait_for_function(f"old => {CANVAS} !== old", arg=old)
-
-
-def crop(page, side: str) -> str:
-    return page.locator(f".{side} figure img").get_attribute("src")
-
-
-def name(page, side: str):
-    return page.locator(f".{side} figcaption")
-
-
-def upload(page, side: str, file) -> None:
-    page.locator(f".{side} input[type=file]").set_input_files(file)
-
-
-def line(page, side: str) -> str:
-    said = page.locator(f".{side} .line p")
-    said.wait_for()
-    return said.inner_text()
-
-
-def photo_file(picture: Image.Image, name: str = "photo.png") -> dict:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return {"name": name, "mimeType": "image/png", "buffer": buffer.getvalue()}
+pytest_plugins = "tests.app_pages"  # its fixtures
 
 
 def test_opens_with_both_portraits_and_the_strip_between_them(visit):
     page = visit()
-    assert [name(page, side).inner_text() for side in ("first", "second")] == [*app.PORTRAITS]
+    assert [name(page, side).inner_text() for side in ("first", "second")] == [*desk.PORTRAITS]
     for position, side in ((0, "first"), (1, "second")):
         assert np.abs(picture(seek(page, position)) - picture(crop(page, side))).mean() < 3
     assert seek(page, 0.5) not in (seek(page, 0), seek(page, 1))
@@ -156,7 +54,7 @@ def test_scrubbing_draws_and_asks_the_server_for_nothing(visit):
 def test_between_two_frames_the_canvas_shows_their_blend(visit):
     page = visit()
     before, between, after = (
-        picture(seek(page, place / (app.FRAMES - 1))) for place in (8, 8.5, 9)
+        picture(seek(page, place / (desk.FRAMES - 1))) for place in (8, 8.5, 9)
     )
     assert np.abs(between - (before + after) / 2).max() <= 2
 
@@ -166,7 +64,7 @@ def test_arrow_keys_step_and_play_runs_until_paused(visit):
     position = "document.querySelector('strip-player').position"
     page.locator("strip-player canvas").click()  # in the middle
     page.keyboard.press("ArrowRight")
-    assert page.evaluate(position) == pytest.approx(0.5 + 1 / (app.FRAMES - 1), abs=0.01)
+    assert page.evaluate(position) == pytest.approx(0.5 + 1 / (desk.FRAMES - 1), abs=0.01)
     page.get_by_role("button", name="Play").click()
     page.wait_for_function(f"{position} > 0.9")
     page.wait_for_function(f"{position} < 0.5")  # and back
@@ -243,8 +141,8 @@ def test_detail_and_path_redraw_the_strip(visit):
     wait_for_new_canvas(page, linear)
 
 
-@pytest.mark.parametrize("kind", app.KINDS)
-def test_saves_an_animation_and_keeps_no_copy(visit, cache, tmp_path, kind):
+@pytest.mark.parametrize("kind", desk.KINDS)
+def test_saves_an_animation_and_keeps_no_copy(visit, uploads, tmp_path, kind):
     page = visit()
     with page.expect_download() as download:
         page.get_by_role("button", name=kind).click()
@@ -255,9 +153,63 @@ def test_saves_an_animation_and_keeps_no_copy(visit, cache, tmp_path, kind):
         assert file.read_bytes()[4:8] == b"ftyp"
     else:
         animation = Image.open(file)
-        assert animation.n_frames == 2 * app.SAVED_FRAMES - 2  # there and back
-        assert animation.size == (app.SIDE, app.SIDE)
-    assert not list(cache.rglob("morph*"))
+        assert animation.n_frames == 2 * desk.SAVED_FRAMES - 2  # there and back
+        assert animation.size == (desk.SIDE, desk.SIDE)
+    assert not list(uploads.rglob("morph*"))
+
+
+def test_length_and_size_of_an_animation_are_chosen(visit, tmp_path):
+    page = visit(390, 844)
+    for label, wanted in (("Length", "4 s"), ("Size", "160 px")):
+        page.get_by_label(label, exact=True).click()
+        page.get_by_role("option", name=wanted).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="GIF").click()
+    download.value.save_as(tmp_path / "morph.gif")
+    with Image.open(tmp_path / "morph.gif") as animation:
+        assert animation.size == (160, 160)
+        frames, lasts = animation.n_frames, 0
+        for frame in range(frames):
+            animation.seek(frame)
+            lasts += animation.info["duration"]
+    assert frames == 2 * 48 - 2  # there and back, 12 a second
+    assert lasts / 1000 == pytest.approx(2 * 4, rel=0.1)  # hundredths of a second a frame
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_one_way_only_starts_again_at_the_first_face(visit):
+    page = visit()
+    page.get_by_role("button", name="Back and forth").click()
+    seek(page, 0.9)
+    page.get_by_role("button", name="Play").click()
+    biggest_drop = """async () => {
+        const player = document.querySelector("strip-player");
+        let before = player.position, drop = 0;
+        for (const start = performance.now(); performance.now() - start < 1500; ) {
+            await new Promise(requestAnimationFrame);
+            drop = Math.max(drop, before - player.position);
+            before = player.position;
+        }
+        return drop;
+    }"""
+    assert page.evaluate(biggest_drop) > 0.5  # from the end to the start at once
+
+
+def test_saves_the_photo_with_the_morph_in_it_and_a_still(visit, tmp_path):
+    page = visit()
+    seek(page, 0)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Photo", exact=True).click()
+    download.value.save_as(tmp_path / "photo.png")
+    with Image.open(tmp_path / "photo.png") as saved:
+        assert not saved.getexif() and not saved.info.get("exif")
+        photo = align.open_photo(PORTRAITS[0], app.MAX_SIDE)
+        assert np.array_equal(saved.convert("RGB"), photo)  # a morph at 0 changes nothing
+    with page.expect_download() as download:
+        page.get_by_role("button", name="PNG").click()
+    download.value.save_as(tmp_path / "still.png")
+    with Image.open(tmp_path / "still.png") as still:
+        assert still.size == (desk.SIDE, desk.SIDE)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -270,24 +222,19 @@ def test_nothing_sticks_out(visit, width, height, scheme):
     assert box["width"] >= min(340, 0.85 * width)
 
 
-def test_a_program_can_morph(url, tmp_path):
-    from gradio_client import Client, handle_file
-    from gradio_client.exceptions import AppError
-
-    client = Client(url, verbose=False, download_files=str(tmp_path))
-    assert [*client.view_api(return_format="dict")["named_endpoints"]] == ["/morph"]
-    a, b = map(handle_file, PORTRAITS)
-    start = Image.open(client.predict(a, b, 0, 1, api_name="/morph"))
-    middle = Image.open(client.predict(a, b, 0.5, 1, api_name="/morph"))
-    assert start.size == middle.size == (app.SIDE, app.SIDE)
-    assert np.abs(np.asarray(start, float) - np.asarray(middle, float)).mean() > 10
-    broken = tmp_path / "broken.jpg"
-    broken.write_bytes(BROKEN["buffer"])
-    with pytest.raises(AppError, match="read"):
-        client.predict(handle_file(broken), b, 0.5, 1, api_name="/morph")
-
-
 def test_a_folder_without_a_studio_is_one_clear_line(tmp_path, capsys):
     assert app.main(["--model", str(tmp_path)]) == 2
     said = capsys.readouterr().err.strip()
     assert str(tmp_path) in said and "\n" not in said
+
+
+def test_a_port_that_is_taken_is_one_clear_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(app.signal, "signal", lambda *_: None)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert app.main(["--port", str(port)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert str(port) in said and "\n" not in said

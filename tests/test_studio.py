@@ -72,7 +72,7 @@ def test_without_detail_a_morph_is_the_decoders_own_picture(studio, pair):
 def test_the_shipped_model_draws_the_portraits_recognisably(studio, pair):
     for face in pair:
         near = metrics.psnr(to_tensor([face.crop]), face.decoded).item()
-        average = studio.model.decode(studio.prior.mean[None])
+        average = studio.model.decode(studio.prior.sample(99, torch.Generator(), 0).mean(0)[None])
         assert near > metrics.psnr(to_tensor([face.crop]), average).item() + 5
 
 
@@ -220,3 +220,62 @@ def test_a_studio_samples_from_either_kind_of_prior(studio, tmp_path):
     again = facevae.Studio.load(tmp_path)
     assert isinstance(again.prior, latent.MixturePrior)
     assert np.array_equal(np.asarray(again.sample(1)[0]), np.asarray(mixed.sample(1)[0]))
+
+
+def test_photos_are_edited_and_aged_from_the_command_line(tmp_path, capsys):
+    photo, edited, aged = str(PORTRAITS[1]), tmp_path / "edited.png", tmp_path / "aged.gif"
+    smiling = ["edit", photo, "--set", "Smiling=-1", "--paste", "--refine", "5", "-o", str(edited)]
+    assert main(smiling) == 0
+    with Image.open(edited) as picture, Image.open(photo) as before:
+        assert picture.size == before.size
+    years = ["age", photo, "--years", "20", "70", "--size", "96", "-o", str(aged)]
+    assert main(years) == 0
+    with Image.open(aged) as film:
+        assert film.size == (96, 96) and film.n_frames == 2
+    assert "read as" in capsys.readouterr().out
+    for wrong, sentence in (
+        ("Grin=1", "there is no attribute 'Grin'"),
+        ("Smiling", "is no strength"),
+    ):
+        assert main(["edit", photo, "--set", wrong, "-o", str(edited)]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_an_edit_of_nothing_is_the_crop_and_leaves_the_photo_alone(studio, pair):
+    face = pair[1]
+    assert np.array_equal(studio.edit(face, {}), face.crop)
+    assert np.array_equal(studio.edit(face, {}, size=320), face.crop_at(320))
+    assert np.array_equal(studio.edit(face, {}, paste=True), face.photo)
+    same = np.asarray(studio.age(face, face.years), int)
+    assert np.abs(same - np.asarray(face.crop, int)).max() <= 1
+
+
+def test_edits_reach_their_strength_and_ages_are_clipped_to_those_learnt(studio, pair):
+    face = pair[1]
+    grim = studio.guide.placed(face.mean, {"Smiling": -1.0, "Beard": 0.5}, locked=["Male"])
+    strengths = studio.guide.strengths(grim)
+    assert strengths["Smiling"] == pytest.approx(-1, abs=1e-3)
+    assert strengths["Beard"] == pytest.approx(0.5, abs=1e-3)
+    assert strengths["Male"] == pytest.approx(studio.guide.strengths(face.mean)["Male"], abs=1e-3)
+    _, oldest = studio.guide.curves.span
+    assert np.array_equal(studio.age(face, oldest), studio.age(face, oldest + 60))
+    with pytest.raises(ValueError, match="detail runs from 0 to 1"):
+        studio.edit(face, {"Smiling": 1.0}, detail=1.5)
+
+
+def test_samples_come_at_an_age_and_of_a_gender(studio):
+    read = {
+        (age, gender): [studio.guide.read(to_tensor([one]))
+                        for one in studio.sample(12, 3, age=age, gender=gender)]
+        for age, gender in ((15, 0), (70, 1))
+    }  # fmt: skip
+    young, old = (np.mean([years for years, _ in read[key]]) for key in read)
+    assert young < 30 and old > 50
+    genders = [np.mean([gender for _, gender in read[key]]) for key in read]
+    assert genders[0] < 0.25 and genders[1] > 0.75
+
+
+def test_a_studio_without_a_guide_says_how_to_make_one(studio, pair):
+    bare = facevae.Studio(studio.model, studio.prior)
+    with pytest.raises(ValueError, match="python -m facevae guide"):
+        bare.edit(pair[0], {"Smiling": 1.0})

@@ -1,10 +1,13 @@
 // <strip-player>: scrubs a ready-made strip of frames on a canvas, without asking the server.
 //
 //   player.load(["data:image/jpeg;base64,…", …])   the frames, first to last; keeps the position
-//   player.position = 0.25                         0 is the first frame, 1 the last
+//   player.position = 0.25                         0 is the first frame, 1 the last; a "position"
+//                                                  event tells of every change
+//   <strip-player label="Age">                     names the slider
 //
-// Drag on the picture or the slider, use the arrow keys, or press play. Between two frames the
-// canvas shows their blend, so that a strip of thirty looks continuous.
+// Drag on the picture or the slider, use the arrow keys, or press play: back and forth, or once to
+// the second face and again from the first. Between two frames the canvas shows their blend, so
+// that a strip of thirty looks continuous.
 
 const SWEEP_MS = 3500; // play, from one end to the other
 
@@ -20,10 +23,12 @@ class StripPlayer extends HTMLElement {
     this.innerHTML = `
       <canvas width="320" height="320" aria-hidden="true"></canvas>
       <div class="transport">
-        <button type="button" aria-label="Play" aria-pressed="false"></button>
-        <input type="range" min="0" max="1" step="any" aria-label="From the first face to the second">
+        <button type="button" class="play" aria-label="Play" aria-pressed="false"></button>
+        <input type="range" min="0" max="1" step="any" aria-label="${this.getAttribute("label") || "From the first face to the second"}">
+        <button type="button" class="pingpong" aria-label="Back and forth" title="Back and forth" aria-pressed="true">⇄</button>
       </div>`;
-    [this.canvas, this.button, this.range] = this.querySelectorAll("canvas, button, input");
+    [this.canvas, this.button, this.range, this.pingpong] = this.querySelectorAll("canvas, button, input");
+    this.pingpong.addEventListener("click", () => this.#turn());
     this.range.addEventListener("input", () => this.#seek(this.range.valueAsNumber));
     this.range.addEventListener("keydown", (event) => this.#onKey(event));
     this.button.addEventListener("click", () => (this.#playing ? this.pause() : this.play()));
@@ -35,7 +40,7 @@ class StripPlayer extends HTMLElement {
 
   async load(sources) {
     const loading = ++this.#loading;
-    const frames = await Promise.all(sources.map(bitmap));
+    const frames = await Promise.all((sources || []).map(bitmap));
     if (loading !== this.#loading) return;
     this.#frames.forEach((frame) => frame.close());
     this.#frames = frames;
@@ -52,13 +57,16 @@ class StripPlayer extends HTMLElement {
     this.range.value = this.#position;
     this.style.setProperty("--position", this.#position);
     this.#drawing ||= requestAnimationFrame(() => this.#draw());
+    this.dispatchEvent(new Event("position"));
   }
 
   play() {
     // A cosine rests at both ends; it starts where the picture is, towards the second face.
     const start = performance.now() - (Math.acos(1 - 2 * this.#position) / Math.PI) * SWEEP_MS;
+    const back = this.pingpong.getAttribute("aria-pressed") === "true";
     const move = (now) => {
-      this.position = (1 - Math.cos((Math.PI * Math.max(0, now - start)) / SWEEP_MS)) / 2;
+      const sweeps = Math.max(0, now - start) / SWEEP_MS;
+      this.position = (1 - Math.cos(Math.PI * (back ? sweeps : sweeps % 1))) / 2;
       this.#playing = requestAnimationFrame(move);
     };
     this.#playing = requestAnimationFrame(move);
@@ -69,6 +77,14 @@ class StripPlayer extends HTMLElement {
     cancelAnimationFrame(this.#playing);
     this.#playing = 0;
     this.#showPlaying(false);
+  }
+
+  #turn() {
+    this.pingpong.setAttribute("aria-pressed", this.pingpong.getAttribute("aria-pressed") !== "true");
+    if (this.#playing) {
+      this.pause();
+      this.play();
+    }
   }
 
   #showPlaying(playing) {
@@ -114,20 +130,6 @@ class StripPlayer extends HTMLElement {
 
 customElements.define("strip-player", StripPlayer);
 
-async function bitmap(source) {
-  const image = new Image();
-  image.src = source;
-  await image.decode();
-  return createImageBitmap(image);
-}
-
-// Empties a photo input once its photo is read, and turns the camera off.
-function emptyInput(selector) {
-  document.querySelector(`${selector} [aria-label="Upload file"]:not(.selected)`)?.click();
-  return null;
-}
-
-// Hands a file made on the server, {name, uri}, to the reader.
-function download({ name, uri }) {
-  Object.assign(document.createElement("a"), { href: uri, download: name }).click();
+function stripPosition() {
+  return document.querySelector("strip-player").position;
 }

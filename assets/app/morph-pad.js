@@ -1,0 +1,131 @@
+// <morph-pad>: three or four faces at the corners of a pad, and their blend where its handle is.
+//
+//   pad.faces = 4          how many; with 2 it is not shown and asks for nothing
+//   pad.detail = 0.5       of the photos in the blend
+//   pad.refresh()          when a face has changed
+//
+// The weights are bilinear in the square and barycentric in the triangle.
+
+const SIDES = ["first", "second", "third", "fourth"];
+const CORNERS = {
+  3: [[0, 0], [1, 0], [0.5, 0.87]],
+  4: [[0, 0], [1, 0], [0, 1], [1, 1]],
+}; // prettier-ignore
+
+class MorphPad extends HTMLElement {
+  #faces = 2;
+  #detail = 1;
+  #place = [0.5, 0.4];
+
+  connectedCallback() {
+    if (this.canvas) return;
+    this.innerHTML = `
+      <canvas width="320" height="320" aria-hidden="true"></canvas>
+      <div class="pad" tabindex="0" role="slider" aria-label="Blend of the faces" aria-valuemin="0" aria-valuemax="100">
+        <svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true"><polygon/></svg>
+        ${SIDES.map(() => `<img alt="" draggable="false">`).join("")}
+        <span class="handle"></span>
+      </div>
+      <p role="status"></p>`;
+    [this.canvas, this.pad, this.handle, this.said] = this.querySelectorAll("canvas, .pad, .handle, p");
+    draggable(this.pad, (x, y, step) => this.#move(x, y, step));
+  }
+
+  connect(server) {
+    this.ask = newest(
+      (wish) => server.blend(wish),
+      async ({ picture, error }) => {
+        this.said.textContent = error || "";
+        if (picture) await paint(this.canvas, picture);
+        this.toggleAttribute("ready", Boolean(picture));
+      },
+    );
+    this.refresh();
+  }
+
+  get faces() {
+    return this.#faces;
+  }
+
+  set faces(many) {
+    this.#faces = many;
+    this.#move(0.5, many === 3 ? 0.29 : 0.5);
+    this.refresh();
+  }
+
+  set detail(detail) {
+    this.#detail = detail;
+    this.#request();
+  }
+
+  refresh() {
+    const corners = CORNERS[this.#faces] || [];
+    this.querySelector("polygon").setAttribute("points", [0, 1, 3, 2].map((i) => corners[i] || "").join(" "));
+    this.querySelectorAll("img").forEach((image, i) => {
+      image.hidden = !corners[i];
+      if (!corners[i]) return;
+      const crop = document.querySelector(`.${SIDES[i]} figure img`);
+      image.src = crop?.src || "";
+      image.title = crop?.alt || "";
+      image.style.translate = `calc(${corners[i][0]} * var(--pad) - 50%) calc(${corners[i][1]} * var(--pad) - 50%)`;
+    });
+    this.#request();
+  }
+
+  get weights() {
+    const [x, y] = this.#place;
+    if (this.#faces === 3) return barycentric(x, y);
+    return [(1 - x) * (1 - y), x * (1 - y), (1 - x) * y, x * y];
+  }
+
+  #move(x, y, step) {
+    if (step) [x, y] = [this.#place[0] + x, this.#place[1] + y];
+    this.#place = [x, y].map((value) => Math.min(1, Math.max(0, value)));
+    if (this.#faces === 3) {
+      const weights = this.weights; // what lies outside the triangle is drawn to its edge
+      this.#place = [0, 1].map((axis) => weights.reduce((sum, w, i) => sum + w * CORNERS[3][i][axis], 0));
+    }
+    const [left, top] = this.#place;
+    this.handle.style.translate = `calc(${left} * var(--pad) - 50%) calc(${top} * var(--pad) - 50%)`;
+    this.#request();
+  }
+
+  #request() {
+    if (this.#faces < 3 || !this.ask) return;
+    const weights = this.weights;
+    const parts = weights.map((w, i) => `${this.querySelectorAll("img")[i].title} ${Math.round(100 * w)} %`);
+    this.pad.setAttribute("aria-valuetext", parts.join(", "));
+    this.pad.setAttribute("aria-valuenow", Math.round(100 * weights[0]));
+    this.ask({ weights, detail: this.#detail });
+  }
+}
+
+// Weights of the corners of the triangle, whose third is the lowest.
+function barycentric(x, y) {
+  y /= CORNERS[3][2][1];
+  const weights = [1 - x - y / 2, x - y / 2, y].map((w) => Math.max(0, w));
+  const sum = weights.reduce((a, b) => a + b);
+  return weights.map((w) => w / sum);
+}
+
+customElements.define("morph-pad", MorphPad);
+
+function showFaces(many) {
+  document.querySelector(".morph").dataset.faces = many;
+  document.querySelector("strip-player").pause();
+  document.querySelector("morph-pad").faces = many;
+}
+
+function padDetail(detail) {
+  document.querySelector("morph-pad").detail = detail;
+}
+
+function changedFaces() {
+  document.querySelector("morph-pad")?.refresh();
+}
+
+// What the stage shows, as a PNG that the browser makes.
+function downloadStill() {
+  const shown = document.querySelector(".morph").dataset.faces > 2 ? "morph-pad" : "strip-player";
+  download({ name: "morph.png", uri: document.querySelector(`${shown} canvas`).toDataURL() });
+}

@@ -1,0 +1,168 @@
+"""What the page asks of the studio: photos and numbers in, pictures ready for a browser out."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import random
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+
+import gradio as gr
+from PIL import Image
+
+import facevae
+from facevae import align, pictures
+from facevae.page.planes import Planes
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+PORTRAITS = {
+    "Grace Hopper": ASSETS / "portraits" / "grace_hopper.jpg",
+    "Eileen Collins": ASSETS / "portraits" / "eileen_collins.jpg",
+}
+SITTERS = [*PORTRAITS.values()]  # two women
+STRANGERS = (38, 32)  # seeds of the third and fourth face to begin with
+SIDE = 320  # pixels of a frame, which the canvas scales
+FRAMES = 25  # of the strip; the canvas blends between neighbours
+KINDS = ("GIF", "WebP", "MP4")
+SAVED_FRAMES, SAVED_SECONDS = 24, 2.0  # of a saved animation, one way
+SAVED_LENGTHS, SAVED_SIDES = (1, 2, 4, 8), (160, SIDE, 512)  # of a morph: seconds, and pixels
+MOST_FRAMES = 60  # of a long one
+RESTED = "This page has rested for an hour, and your faces were forgotten. Reload it to go on."
+
+
+@dataclass(frozen=True, eq=False)
+class Sitter(facevae.Face):
+    """A face that keeps its residual: the pad asks for it many times a second."""
+
+    kept: dict = field(default_factory=dict)
+
+    def residual(self, size: int):
+        """As `Face.residual`, remembered for the size that was asked for last."""
+        found = self.kept.get(size)
+        if found is None:
+            found = super().residual(size)
+            self.kept.clear()
+            self.kept[size] = found
+        return found  # not self.kept[size]: others may ask for another size meanwhile
+
+
+class Desk:
+    """What the page asks of the studio. It remembers nothing of any visitor."""
+
+    def __init__(self, studio: facevae.Studio, max_side: int) -> None:
+        self.studio, self.max_side = studio, max_side
+        self.turn = Lock()  # of the live pictures: side by side they would only slow each other
+        background = ThreadPoolExecutor(1)
+        self.opening = background.submit(self.open)  # while the server starts
+        self.planes = background.submit(Planes, studio)
+        self.strongest = background.submit(lambda: self.planes.result().strongest())
+
+    def open(self) -> tuple:
+        """The first four faces, their crops, and the strip between the first two."""
+        faces = [self.read(photo) for photo in PORTRAITS.values()]
+        for seed in STRANGERS:
+            faces.append(self.nobody(self.studio.sample(1, seed)[0]))
+        names = (*PORTRAITS, "Nobody", "Nobody")
+        origins = (None, None, *({"draw": seed} for seed in STRANGERS))
+        return *faces, *map(figure, faces, names, origins), self.strip(*faces[:2])
+
+    def read(self, photo: align.PhotoLike, **known) -> Sitter:
+        face = self.studio.read(align.open_photo(photo, self.max_side), **known)
+        own = {"gender": 1} if photo in SITTERS else {}  # the reader errs on one of them
+        return Sitter(**vars(face) | own)
+
+    def nobody(self, drawn: Image.Image) -> Sitter:
+        """A face that the model drew; where its eyes are is known."""
+        return self.read(drawn, eyes=align.FRAME[:2] * drawn.width)
+
+    def add(self, photo: align.PhotoLike, face: Sitter, name="Your photo") -> tuple:
+        """The face in a photo, its figure and a line to read; the old face if there is no new."""
+        try:
+            face = self.read(photo)
+        except (facevae.NoFaceFound, facevae.UnreadablePhoto) as error:
+            return face, gr.skip(), f"<p>{html.escape(str(error))}</p>"
+        line = f"<p>{face.found} faces seen: the largest was taken.</p>" if face.found > 1 else ""
+        return face, figure(face, name), line
+
+    def draw(self, seed: int | None = None) -> tuple:
+        """The same for a face that nobody has."""
+        seed = random.getrandbits(31) if seed is None else seed
+        return self.place(self.studio.sample(1, seed)[0], {"draw": seed})
+
+    def place(self, drawn: Image.Image, origin: dict) -> tuple:
+        """The same for one that the model has drawn already; see `figure` for its origin."""
+        face = self.nobody(drawn)
+        return face, figure(face, "Nobody", origin), ""
+
+    def frames(self, steps: int, a: Sitter, b: Sitter, detail: float, path: str, side=SIDE):
+        _awake(a, b)
+        return self.studio.morph_strip(a, b, steps, detail=detail, path=path, size=side)
+
+    def strip(self, a: Sitter, b: Sitter, detail=1.0, path="linear") -> list[str]:
+        return [jpeg(frame) for frame in self.frames(FRAMES, a, b, detail, path)]
+
+    def save(self, kind: str, a, b, detail, path, seconds: float, side: int) -> dict[str, str]:
+        """An animation, there and back; as a data URI, so that no copy stays on the server."""
+        steps = min(MOST_FRAMES, round(SAVED_FRAMES / SAVED_SECONDS * seconds))
+        frames = self.frames(steps, a, b, detail, path, side)
+        return animation(frames, f"morph.{kind.lower()}", seconds)
+
+    def save_photo(self, a: Sitter, b: Sitter, detail: float, path: str, t: float) -> dict:
+        """a's whole photo with the morph put back into it, as a PNG."""
+        _awake(a, b)
+        whole = self.studio.morph(a, b, min(1.0, max(0.0, t)), detail, path, paste=True)
+        return {"name": "morph-photo.png", "uri": encoded(whole, "PNG")}
+
+    def blend(self, faces: Sequence[Sitter], weights: Sequence[float], detail: float) -> str:
+        """Several faces as one, a JPEG's data URI."""
+        with self.turn:
+            return jpeg(self.studio.blend(faces, weights, detail, SIDE))
+
+
+def _awake(*faces: Sitter | None) -> None:
+    if None in faces:
+        raise gr.Error(RESTED)
+
+
+def animation(
+    frames: list[Image.Image], name: str, seconds: float = SAVED_SECONDS
+) -> dict[str, str]:
+    """Frames there and back as a file for the page's `download`."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, name)
+        pictures.save_animation(frames, file, seconds)
+        return {"name": name, "uri": data_uri(file.read_bytes())}
+
+
+def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def encoded(picture: Image.Image, kind: str, **how) -> str:
+    """A picture as a data URI: "JPEG" or "PNG"."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **how)
+    return data_uri(buffer.getvalue(), f"image/{kind.lower()}")
+
+
+def jpeg(picture: Image.Image) -> str:
+    return encoded(picture, "JPEG", quality=92)
+
+
+def figure(face: facevae.Face, name: str, origin: dict | None = None) -> str:
+    """A face with its name, and for links its origin: what `Page.recall` makes it from again.
+
+    A visitor's own photo has none.
+    """
+    if name in PORTRAITS:
+        origin = {"portrait": name}
+    noted = f" data-origin='{html.escape(json.dumps(origin))}'" if origin else ""
+    crop = f'<img src="{jpeg(face.crop_at(SIDE))}" alt="{name}">'
+    return f"<figure{noted}><figcaption>{name}</figcaption>{crop}</figure>"

@@ -1,0 +1,86 @@
+"""The Morph tab: two faces and a strip to scrub, or three or four and a pad to drag across."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import anyio.to_thread
+import gradio as gr
+
+from facevae.page.desk import KINDS, RESTED, SAVED_LENGTHS, SAVED_SECONDS, SAVED_SIDES, SIDE
+from facevae.page.parts import LATEST, OWN, Page, Target, face_side, live
+
+SIDES = {"first": "First face", "second": "Second face", "third": "Third face",
+         "fourth": "Fourth face"}  # fmt: skip
+
+
+def build(page: Page) -> None:
+    desk = page.desk
+    with gr.Row(elem_classes="morph"):
+        sides = {area: face_side(desk, label, area) for area, label in SIDES.items()}
+        faces = [side[0] for side in sides.values()]
+        a, b = faces[:2]
+        with gr.Column(elem_classes="stage", min_width=0):
+            player = live("strip-player")
+            morph_pad(page, faces)
+        with gr.Row(elem_classes="controls"):
+            many = gr.Radio(["2", "3", "4"], value="2", label="Faces", elem_classes="many")
+            detail = gr.Slider(0, 1, 1, step=0.05, label="Photo detail", buttons=[])
+            path = gr.Radio(["linear", "spherical"], value="linear", label="Path",
+                            elem_classes="path")  # fmt: skip
+            with gr.Row(elem_classes="save"):
+                gr.HTML("Save as", apply_default_css=False)
+                savers = {kind: gr.Button(kind, min_width=0, elem_classes="two") for kind in KINDS}
+                whole = gr.Button("Photo", min_width=0, elem_classes="two")
+                still = gr.Button("PNG", min_width=0)
+                seconds = choice("Length", SAVED_LENGTHS, SAVED_SECONDS, "s")
+                side = choice("Size", SAVED_SIDES, SIDE, "px")
+    saved, position = gr.JSON(visible=False), gr.Number(visible=False)
+
+    crops = [side[1] for side in sides.values()]
+    opened = page.blocks.load(desk.opening.result, None, [*faces, *crops, player], **OWN)
+    opened.then(None, None, None, js="() => changedFaces()")
+    wanted = [a, b, detail, path]
+    gr.on([detail.input, path.input], desk.strip, wanted, player, **LATEST)
+    detail.input(None, detail, None, js="detail => padDetail(detail)")
+    many.input(None, many, None, js="many => showFaces(+many)")
+    for area, (face, crop, line, changes) in sides.items():
+        follow = partial(_changed, page, wanted if area in ("first", "second") else None, player)
+        for change in changes:
+            follow(change)
+        if area in ("first", "second"):
+            page.targets[area] = Target(SIDES[area], "morph", [face, crop, line], follow)
+    for kind, button in savers.items():
+        made = button.click(partial(desk.save, kind), [*wanted, seconds, side], saved, **OWN)
+        made.success(None, saved, None, js="file => download(file)")
+    pasted = whole.click(desk.save_photo, [*wanted, position], saved, **OWN,
+                         js="(...wanted) => [...wanted.slice(0, 4), stripPosition()]")  # fmt: skip
+    pasted.success(None, saved, None, js="file => download(file)")
+    still.click(None, None, None, js="() => downloadStill()")
+
+
+def choice(label: str, values: tuple, value: float, unit: str) -> gr.Dropdown:
+    """One of a few numbers, for an animation."""
+    named = [(f"{number} {unit}", number) for number in values]
+    return gr.Dropdown(named, value=value, label=label, filterable=False, min_width=0,
+                       container=False, elem_classes=["two", "choose"])  # fmt: skip
+
+
+def _changed(page: Page, wanted: list | None, player: gr.HTML, change) -> None:
+    """After a face has changed: the strip if it is one of the first two, and the pad."""
+    if wanted:
+        change = change.then(page.desk.strip, wanted, player, **LATEST)
+    change.then(None, None, None, js="() => changedFaces()")
+
+
+def morph_pad(page: Page, faces: list[gr.State]) -> gr.HTML:
+    """The pad: weights of the faces in, their blend out, without Gradio's queue between."""
+
+    async def blend(wish: dict, request: gr.Request) -> dict:
+        held = (await page.held(request, *faces))[: len(wish["weights"])]
+        if None in held:
+            return {"error": RESTED}
+        made = partial(page.desk.blend, held, wish["weights"], wish["detail"])
+        return {"picture": await anyio.to_thread.run_sync(made)}
+
+    return live("morph-pad", blend)
