@@ -2,11 +2,12 @@
 
 from facevae.align import NoFaceFound, UnreadablePhoto
 from facevae.data import FaceSet, NotPrepared, load_faces
+from facevae.face import Face
 from facevae.gaussian import Gaussian
 from facevae.model import FaceVAE, ModelConfig, NotAModel
 from facevae.prepare import prepare
 from facevae.recipes import RECIPES, Recipe
-from facevae.studio import Face, Studio
+from facevae.studio import Studio
 from facevae.train import read_history, train
 
 __version__ = "0.1.0"

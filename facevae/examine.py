@@ -14,10 +14,11 @@ from torch import Tensor
 from facevae import edits, judge, metrics
 from facevae.align import FRAME
 from facevae.data import FaceSet
+from facevae.face import Face
 from facevae.guide import ATTRIBUTES, OLD, YOUNG
 from facevae.judge import Judge, Readings
 from facevae.pictures import to_tensor
-from facevae.studio import Face, Studio
+from facevae.studio import Studio
 
 ASKED = (20, 30, 40, 50, 60, 70)  # years
 AGED = (20, 60)  # years: faces of these ages are aged, each way

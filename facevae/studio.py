@@ -4,63 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.nn import functional as F
 
 from facevae import latent
-from facevae.align import FRAME, Alignment, NoFaceFound, PhotoLike, align, find_faces, open_photo
+from facevae.align import FRAME, PhotoLike, open_photo
+from facevae.face import Face, located
 from facevae.files import local
 from facevae.guide import Guide
 from facevae.model import FaceVAE, NotAModel
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
 from facevae.retouch import aged_picture, edited_picture, held
+from facevae.texture import enlarged
 from facevae.warp import Carrier, field, warped
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "studio"
 PASTE_SIDE = 512  # a morph put back into a photo is made at the photo's own size up to this
-
-
-@dataclass(frozen=True, eq=False)
-class Face:
-    """A face as the studio holds it: the photo, where in it the face is, and its latent.
-
-    Attributes:
-        photo: upright RGB, without metadata.
-        alignment: photo ↔ crop.
-        crop: the aligned crop at the model's size.
-        mean: (1, D), the posterior mean.
-        decoded: (1, 3, S, S), the decoder's picture of that mean.
-        found: how many faces the photo shows.
-        points: (5, 2), its landmarks as fractions of the crop's side; None where the eyes were
-            given by hand.
-        years, gender: as the guide's reader sees them, 0 male and 1 female; None without a guide.
-            `dataclasses.replace(face, years=40)` corrects them.
-    """
-
-    photo: Image.Image
-    alignment: Alignment
-    crop: Image.Image
-    mean: Tensor
-    decoded: Tensor
-    found: int
-    points: Tensor | None = None
-    years: float | None = None
-    gender: int | None = None
-
-    def crop_at(self, size: int) -> Image.Image:
-        """The crop from the photo's own pixels, size × size."""
-        return self.crop if size == self.crop.width else self.alignment.crop(self.photo, size)
-
-    def residual(self, size: int) -> Tensor:
-        """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""
-        return to_tensor([self.crop_at(size)]) - _resized(self.decoded, size)
 
 
 class Studio:
@@ -132,7 +95,7 @@ class Studio:
             UnreadablePhoto, NoFaceFound: and what to do about it.
         """
         photo = open_photo(photo)
-        alignment, found, points = _located(photo, which, eyes)
+        alignment, found, points = located(photo, which, eyes)
         crop = alignment.crop(photo, self.size)
         image = to_tensor([crop])
         mean = self.model.encode(image).mean  # (1, D)
@@ -216,7 +179,7 @@ class Studio:
         parts = [(face, w / total) for face, w in zip(faces, weights, strict=True) if w > 0]
         code = sum(share * face.mean for face, share in parts)  # (1, D)
         size = size or self.size
-        picture = _resized(self.model.decode(code), size)  # (1, 3, size, size)
+        picture = enlarged(self.model.decode(code), size)  # (1, 3, size, size)
         if detail > 0:
             picture = picture + detail * _gathered(parts, size)
         return to_pil(picture)[0]
@@ -329,11 +292,11 @@ class Studio:
         size = size or self.size
         decoded = self._decoded(a, b, ts, detail, path)
         if detail == 0:
-            return to_pil(_resized(decoded, size))
+            return to_pil(enlarged(decoded, size))
         held = Carrier(a.residual(size), b.residual(size), a.points, b.points)
         frames = []
         for t, picture in zip(ts, decoded.split(1), strict=True):  # one by one: 25 fill no cache
-            frames += to_pil(torch.add(_resized(picture, size), held.at(t), alpha=detail))
+            frames += to_pil(torch.add(enlarged(picture, size), held.at(t), alpha=detail))
         return frames
 
     @torch.inference_mode()
@@ -345,29 +308,6 @@ class Studio:
             raise ValueError(f"the path {path!r} is unknown: use one of {[*latent.PATHS]}")
         t = torch.tensor(ts, dtype=torch.float32)
         return self.model.decode(latent.PATHS[path](a.mean, b.mean, t))
-
-
-def _resized(images: Tensor, size: int) -> Tensor:
-    """(N, 3, S, S) → (N, 3, size, size)."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, (size, size), mode="bicubic", antialias=True)
-
-
-def _located(
-    photo: Image.Image, which: int, eyes: tuple | None
-) -> tuple[Alignment, int, Tensor | None]:
-    """Where a face is, how many there are, and its landmarks as fractions of the crop, (5, 2)."""
-    faces = [] if eyes is not None else find_faces(photo)
-    if not 0 <= which < len(faces):
-        return *align(photo, which, eyes), None  # by hand; or it says what is wrong
-    try:
-        alignment = Alignment.from_points(faces[which].points)
-    except ValueError as error:
-        raise NoFaceFound(f"the face is too small to use: {error}") from error
-    inverse = np.linalg.inv(alignment.matrix[:, :2])
-    points = (faces[which].points - alignment.matrix[:, 2]) @ inverse.T  # (5, 2)
-    return alignment, len(faces), torch.from_numpy(points).float()
 
 
 def _gathered(parts: Sequence[tuple[Face, float]], size: int) -> Tensor:

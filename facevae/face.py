@@ -1,0 +1,66 @@
+"""A face as the studio holds it, and where in a photo it is found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from facevae.align import Alignment, NoFaceFound, align, find_faces
+from facevae.pictures import to_tensor
+from facevae.texture import enlarged
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A face as the studio holds it: the photo, where in it the face is, and its latent.
+
+    Attributes:
+        photo: upright RGB, without metadata.
+        alignment: photo ↔ crop.
+        crop: the aligned crop at the model's size.
+        mean: (1, D), the posterior mean.
+        decoded: (1, 3, S, S), the decoder's picture of that mean.
+        found: how many faces the photo shows.
+        points: (5, 2), its landmarks as fractions of the crop's side; None where the eyes were
+            given by hand.
+        years, gender: as the guide's reader sees them, 0 male and 1 female; None without a guide.
+            `dataclasses.replace(face, years=40)` corrects them.
+    """
+
+    photo: Image.Image
+    alignment: Alignment
+    crop: Image.Image
+    mean: Tensor
+    decoded: Tensor
+    found: int
+    points: Tensor | None = None
+    years: float | None = None
+    gender: int | None = None
+
+    def crop_at(self, size: int) -> Image.Image:
+        """The crop from the photo's own pixels, size × size."""
+        return self.crop if size == self.crop.width else self.alignment.crop(self.photo, size)
+
+    def residual(self, size: int) -> Tensor:
+        """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""
+        return to_tensor([self.crop_at(size)]) - enlarged(self.decoded, size)
+
+
+def located(
+    photo: Image.Image, which: int, eyes: tuple | None
+) -> tuple[Alignment, int, Tensor | None]:
+    """Where a face is, how many there are, and its landmarks as fractions of the crop, (5, 2)."""
+    faces = [] if eyes is not None else find_faces(photo)
+    if not 0 <= which < len(faces):
+        return *align(photo, which, eyes), None  # by hand; or it says what is wrong
+    try:
+        alignment = Alignment.from_points(faces[which].points)
+    except ValueError as error:
+        raise NoFaceFound(f"the face is too small to use: {error}") from error
+    inverse = np.linalg.inv(alignment.matrix[:, :2])
+    points = (faces[which].points - alignment.matrix[:, 2]) @ inverse.T  # (5, 2)
+    return alignment, len(faces), torch.from_numpy(points).float()
