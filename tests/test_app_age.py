@@ -1,9 +1,9 @@
 """The Age tab in the browser."""
 
 from dataclasses import replace
-
 import numpy as np
 import pytest
+import replace
 from PIL import Image
 
 import app
@@ -134,10 +134,11 @@ def test_a_new_face_brings_its_own_age_and_can_be_saved_as_an_animation(
     page.locator(".aged").get_by_role("button", name="Grace Hopper").click()
     name(page, "aged").get_by_text("Grace Hopper").wait_for()
     hopper = studio.read(align.open_photo(PORTRAITS[0], app.MAX_SIDE))
+    hopper = replace(hopper, gender=1)  # the reader errs, the page knows
     years = round(hopper.years)
     page.wait_for_function(f"{AGES}.wish.own === {years}")
     corrected(page)
-    assert f"About {years}, male" in page.locator(".guess").inner_text()  # as it was read
+    assert f"About {years}, female" in page.locator(".guess").inner_text()
     assert near(at(page, 20), studio.age(hopper, 20, size=desk.SIDE))
     with page.expect_download() as download:
         page.locator("face-ages").get_by_role("button", name="GIF").click()
