@@ -1,9 +1,9 @@
 """The Age tab in the browser."""
 
 from dataclasses import replace
+
 import numpy as np
 import pytest
-import replace
 from PIL import Image
 
 import app
