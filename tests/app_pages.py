@@ -156,3 +156,20 @@ def count_live(page) -> dict:
     page.on("request", begins)
     page.on("requestfinished", ends)
     return count
+
+
+def wait_for_change(page, selector: str, old: np.ndarray) -> np.ndarray:
+    for _ in range(100):
+        if not np.array_equal(pixels(page, selector), old):
+            return pixels(page, selector)
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{selector} never changed")
+
+
+def settled(page, selector: str, count: dict) -> np.ndarray:
+    """A canvas once no live request is under way."""
+    for _ in range(100):
+        page.wait_for_timeout(100)
+        if not count["now"]:
+            return pixels(page, selector)
+    raise AssertionError("the requests never end")

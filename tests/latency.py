@@ -62,6 +62,10 @@ def app_figures(page: Page) -> None:
     page.get_by_label("4", exact=True).check()
     page.wait_for_selector("morph-pad[ready]")
     live_figure(page, "a step on the pad of four faces", "morph-pad canvas", "morph-pad .pad")
+    page.get_by_role("tab", name="Edit").click()
+    page.wait_for_selector("face-editor[ready]")
+    smile = "#edit-Smiling"
+    live_figure(page, "a step of the smile", "face-editor .after", smile, "ArrowLeft")
     page.get_by_role("tab", name="Explore").click()
     page.wait_for_selector("face-explorer[ready] .plane img[src]")
     live_figure(page, "a step on the map", "face-explorer .preview", "face-explorer .plane")

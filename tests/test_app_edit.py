@@ -172,6 +172,16 @@ def test_an_impossible_lock_is_an_answer_in_words(studio, monkeypatch):
     )
 
 
+def test_without_a_guide_the_tabs_say_how_to_make_one_and_faces_can_be_read(studio):
+    plain = facevae.Studio(studio.model, studio.prior)
+    props = [part["props"] for part in app.build(plain).config["components"]]
+    said = [shown["value"] for shown in props if "missing" in (shown.get("elem_classes") or [])]
+    assert len(said) == 2  # the Edit and the Age tab
+    assert all("no guide" in value and "python -m facevae guide" in value for value in said)
+    first = desk.Desk(plain, app.MAX_SIDE).opening.result()[0]
+    assert first.years is None and len(first.mean) > 0
+
+
 def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(visit, tmp_path):
     page, count = open_edit(visit)
 

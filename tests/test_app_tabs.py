@@ -5,6 +5,7 @@ import pytest
 
 import facevae
 from facevae.page import explore
+from facevae.page.desk import PORTRAITS as FILES
 from facevae.page.desk import RESTED
 from tests.app_pages import (
     WIDTHS,
@@ -15,29 +16,16 @@ from tests.app_pages import (
     picture,
     pixels,
     seek,
+    settled,
+    wait_for_change,
 )
 
 pytest_plugins = "tests.app_pages"  # its fixtures
 
+NAMES = [*FILES]
+
 PAD, PREVIEW = "morph-pad canvas", "face-explorer .preview"
 DRAWN, OUT = "vae-machine .in canvas", "vae-machine .out canvas"
-
-
-def wait_for_change(page, selector: str, old: np.ndarray) -> np.ndarray:
-    for _ in range(100):
-        if not np.array_equal(pixels(page, selector), old):
-            return pixels(page, selector)
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{selector} never changed")
-
-
-def settled(page, selector: str, count: dict) -> np.ndarray:
-    """A canvas once no live request is under way."""
-    for _ in range(100):
-        page.wait_for_timeout(100)
-        if not count["now"]:
-            return pixels(page, selector)
-    raise AssertionError("the requests never end")
 
 
 def drag(page, selector: str, places: list[tuple[float, float]]) -> None:
@@ -89,7 +77,8 @@ def test_a_new_face_and_the_detail_reach_the_pad(visit):
     page.get_by_label("range slider for Photo detail").press("Home")
     wait_for_change(page, PAD, before)
     page.get_by_label("2", exact=True).check()
-    assert page.locator("strip-player").is_visible() and not page.locator("morph-pad").is_visible()
+    page.locator("strip-player").wait_for(state="visible")
+    page.locator("morph-pad").wait_for(state="hidden")
 
 
 def test_the_pad_shows_a_visitors_faces_to_that_visitor_alone(visit):

@@ -62,9 +62,10 @@ class FaceExplorer extends HTMLElement {
     draggable(this.plane, (x, y, step) => this.#point(x, y, step));
     this.plane.addEventListener("pointermove", (event) => event.pointerType === "mouse" && !event.buttons && this.#hover(event));
     this.plane.addEventListener("pointerleave", () => this.#show(this.#pinned));
+    LINKS.explore = () => ({ spot: this.#pinned });
   }
 
-  connect(server, trigger, { targets, settles }) {
+  connect(server, trigger, { targets, settles, many, others }) {
     this.server = server;
     for (const label of this.querySelectorAll(".settled")) label.hidden = !settles;
     for (const [name, label] of Object.entries(targets)) {
@@ -76,8 +77,26 @@ class FaceExplorer extends HTMLElement {
     this.showFace = newest(server.face, (face) => this.#paint(face));
     this.showPlane = newest(server.background, (picture) => (this.plane.querySelector("img").src = picture));
     this.findNearest = newest(server.nearest, (faces) => this.#neighbours(faces));
+    this.#follow(openedLink("explore")?.spot || {}, { settles, many, others });
     this.#fill();
-    this.showPlane({ latents: null });
+  }
+
+  // What of a link can be: it may have been written by hand.
+  #follow({ seed, temperature, index, age, gender, other, x, y, latents }, { settles, many, others }) {
+    if (isPlace(seed, 100000) && isPlace(index, many)) {
+      this.seed.value = seed;
+      this.temperature.value = within(temperature, 0.2, 1.4, 0.8);
+      if (settles && DECADES.includes(age)) this.years.value = age;
+      if (settles && isPlace(gender, 2)) this.gender.value = gender;
+      this.#pinned = { seed, temperature: this.temperature.valueAsNumber, index }; // the rest comes with the gallery
+    } else if (isPlace(other, others)) {
+      this.#pin({ other });
+      this.#show(this.#pinned);
+    } else if (Number.isFinite(x) && Number.isFinite(y)) {
+      this.#pinned = { x: within(x, -1, 1), y: within(y, -1, 1), latents: null };
+      this.querySelector("[value=two]").checked = Array.isArray(latents);
+    }
+    this.#axes(latents);
   }
 
   get spot() {
@@ -124,6 +143,7 @@ class FaceExplorer extends HTMLElement {
     this.#pinned = spot;
     [...this.tiles.children].forEach((tile, i) => tile.setAttribute("aria-pressed", i === spot.index));
     this.plane.toggleAttribute("pinned", "x" in spot);
+    keepLink();
     clearTimeout(this.#soon); // not while dragging
     this.#soon = setTimeout(() => this.findNearest(spot), 250);
   }
@@ -152,7 +172,7 @@ class FaceExplorer extends HTMLElement {
     this.#show({ x: 2 * x - 1, y: 2 * y - 1, latents: this.#latents });
   }
 
-  async #axes() {
+  async #axes(latents) {
     const two = this.querySelector("[value=two]").checked;
     this.querySelector(".two").hidden = !two;
     if (two && !this.across.options.length) {
@@ -160,10 +180,12 @@ class FaceExplorer extends HTMLElement {
       const options = order.map((latent, i) => `<option value="${latent}">${ordinal(i + 1)}: latent ${latent}</option>`);
       this.across.innerHTML = this.down.innerHTML = options.join("");
       this.down.selectedIndex = 1;
+      if (latents?.length === 2 && latents.every((latent) => order.includes(latent))) [this.across.value, this.down.value] = latents;
     }
     this.#latents = two ? [+this.across.value, +this.down.value] : null;
     this.showPlane({ latents: this.#latents });
-    if ("x" in this.#pinned) this.#pin({ ...this.#pinned, latents: this.#latents });
+    if (!("x" in this.#pinned)) return; // the map has no say in the chosen face
+    this.#pin({ ...this.#pinned, latents: this.#latents });
     this.#show(this.#pinned);
   }
 }

@@ -8,6 +8,7 @@
 const LINKS = {};
 const LINK_REST_MS = 300; // browsers count how often an address changes
 let linkOpened = readLink();
+const linkTab = linkOpened.tab; // which may have taken its link before the tabs are there
 let linkKeeping = 0;
 
 function readLink() {
@@ -50,9 +51,13 @@ function linkedFace(tab) {
 
 function linkedTab() {
   const tabs = [...document.querySelectorAll("[role=tab]")].map((tab) => tab.textContent.trim().toLowerCase());
-  return { __type__: "update", ...(tabs.includes(linkOpened.tab) && { selected: linkOpened.tab }) };
+  return { __type__: "update", ...(tabs.includes(linkTab) && { selected: linkTab }) };
 }
 
 function within(value, low, high, otherwise) {
   return Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : otherwise;
+}
+
+function isPlace(value, many) {
+  return Number.isInteger(value) && value >= 0 && value < many;
 }

@@ -122,6 +122,29 @@ function padDetail(detail) {
 
 function changedFaces() {
   document.querySelector("morph-pad")?.refresh();
+  keepLink();
+}
+
+const MORPH_CONTROLS = ".morph .controls";
+const MORPH_PATHS = ["linear", "spherical"];
+
+LINKS.morph = () => ({
+  first: originOf("first"),
+  second: originOf("second"),
+  at: stripPosition(),
+  detail: document.querySelector(`${MORPH_CONTROLS} [type=range]`)?.valueAsNumber,
+  path: document.querySelector(`${MORPH_CONTROLS} .path :checked`)?.value,
+});
+document.addEventListener("position", keepLink, true); // it does not bubble
+document.addEventListener("input", (event) => event.target.closest(MORPH_CONTROLS) && keepLink());
+
+// What of a link the server needs, as far as it can be: it may have been written by hand.
+function linkedMorph() {
+  const link = openedLink("morph");
+  if (!link) return null;
+  document.querySelector("strip-player").position = within(link.at, 0, 1, 0.5);
+  const path = MORPH_PATHS.includes(link.path) ? link.path : MORPH_PATHS[0];
+  return { first: link.first, second: link.second, detail: within(link.detail, 0, 1, 1), path };
 }
 
 // What the stage shows, as a PNG that the browser makes.

@@ -123,8 +123,9 @@ def build(page: Page) -> None:
     labels = {name: target.label for name, target in page.targets.items()}
     functions = (gallery, face, nearest, background, strongest)
     settles = guided(page.desk)
+    numbers = {"many": MANY, "others": OTHERS}
     explorer_element = live(
-        "face-explorer", *functions, events=[*labels], targets=labels, settles=settles
+        "face-explorer", *functions, events=[*labels], targets=labels, settles=settles, **numbers
     )
     for name, target in page.targets.items():
         send = getattr(explorer_element, name)

@@ -38,8 +38,11 @@ def build(page: Page) -> None:
     saved, position = gr.JSON(visible=False), gr.Number(visible=False)
 
     crops = [side[1] for side in sides.values()]
-    opened = page.blocks.load(desk.opening.result, None, [*faces, *crops, player], **OWN)
-    opened.then(None, None, None, js="() => changedFaces()")
+    shown = [*faces, *crops, player, detail, path]
+    link = gr.JSON(visible=False)
+    opened = page.blocks.load(partial(begin, page), link, shown, js="() => linkedMorph()", **OWN)
+    begun = "detail => { padDetail(detail); changedFaces(); }"
+    opened.then(None, detail, None, js=begun)
     wanted = [a, b, detail, path]
     gr.on([detail.input, path.input], desk.strip, wanted, player, **LATEST)
     detail.input(None, detail, None, js="detail => padDetail(detail)")
@@ -57,6 +60,21 @@ def build(page: Page) -> None:
                          js="(...wanted) => [...wanted.slice(0, 4), stripPosition()]")  # fmt: skip
     pasted.success(None, saved, None, js="file => download(file)")
     still.click(None, None, None, js="() => downloadStill()")
+
+
+def begin(page: Page, link: dict | None) -> tuple:
+    """What the page opens with: four faces, their figures, the strip, its detail and path.
+
+    Of a link the first two faces come from its origins, {"first", "second", "detail", "path"}.
+    """
+    opening = page.desk.opening.result()
+    if not link:
+        return *opening, gr.skip(), gr.skip()
+    first, first_figure = page.recall(link.get("first"), 0)
+    second, second_figure = page.recall(link.get("second"), 1)
+    how = link["detail"], link["path"]
+    strip = page.desk.strip(first, second, *how)
+    return first, second, *opening[2:4], first_figure, second_figure, *opening[6:8], strip, *how
 
 
 def choice(label: str, values: tuple, value: float, unit: str) -> gr.Dropdown:

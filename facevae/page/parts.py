@@ -46,8 +46,8 @@ class Page:
     targets: dict[str, Target] = field(default_factory=dict)  # by a name of small letters
     draw_spot: Callable[[dict], Image.Image] | None = None  # of the Explore tab
 
-    def recall(self, origin: dict | None) -> tuple[Sitter, str]:
-        """The face of an origin that `figure` wrote, and its figure; a portrait for any other."""
+    def recall(self, origin: dict | None, otherwise: int = 1) -> tuple[Sitter, str]:
+        """The face of an origin that `figure` wrote, and its figure; else an opening face."""
         try:
             if "portrait" in origin:
                 name = origin["portrait"]
@@ -57,7 +57,7 @@ class Page:
             return self.desk.place(self.draw_spot(origin), origin)[:2]
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
             faces = self.desk.opening.result()  # there is no link, or it was tampered with
-            return faces[1], faces[5]
+            return faces[otherwise], faces[4 + otherwise]
 
     async def held(self, request: gr.Request, *states: gr.State) -> list:
         """A visitor's states inside a server function, None where they were forgotten.
