@@ -118,6 +118,7 @@ function showFaces(many) {
 
 function padDetail(detail) {
   document.querySelector("morph-pad").detail = detail;
+  document.querySelector("strip-player").detail = detail;
 }
 
 function changedFaces() {

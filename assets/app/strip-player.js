@@ -1,6 +1,8 @@
 // <strip-player>: scrubs a ready-made strip of frames on a canvas, without asking the server.
 //
 //   player.load(["data:image/jpeg;base64,…", …])   the frames, first to last; keeps the position
+//   player.load({frames, plain})                   with and without the photos' detail, and
+//   player.detail = 0.5                            how much of it is shown
 //   player.position = 0.25                         0 is the first frame, 1 the last; a "position"
 //                                                  event tells of every change
 //   <strip-player label="Age">                     names the slider
@@ -13,6 +15,8 @@ const SWEEP_MS = 3500; // play, from one end to the other
 
 class StripPlayer extends HTMLElement {
   #frames = [];
+  #plain = []; // as many, or none
+  #detail = 1;
   #position = 0.5;
   #loading = 0; // the latest load; an earlier one that ends later is dropped
   #drawing = 0; // the animation frame that will draw
@@ -40,12 +44,18 @@ class StripPlayer extends HTMLElement {
 
   async load(sources) {
     const loading = ++this.#loading;
-    const frames = await Promise.all((sources || []).map(bitmap));
+    const { frames: own, plain: bare = [] } = Array.isArray(sources) ? { frames: sources } : sources || { frames: [] };
+    const [frames, plain] = await Promise.all([own, bare].map((list) => Promise.all(list.map(bitmap))));
     if (loading !== this.#loading) return;
-    this.#frames.forEach((frame) => frame.close());
-    this.#frames = frames;
+    [...this.#frames, ...this.#plain].forEach((frame) => frame.close());
+    [this.#frames, this.#plain] = [frames, plain];
     this.toggleAttribute("ready", frames.length > 0);
     this.#draw();
+  }
+
+  set detail(value) {
+    this.#detail = value;
+    this.#drawing ||= requestAnimationFrame(() => this.#draw());
   }
 
   get position() {
@@ -115,8 +125,7 @@ class StripPlayer extends HTMLElement {
     this.#drawing = 0;
     if (!this.#frames.length) return;
     const place = this.#position * (this.#frames.length - 1);
-    const before = this.#frames[Math.floor(place)];
-    const after = this.#frames[Math.ceil(place)];
+    const [before, after] = this.#around(this.#frames, place);
     if (this.canvas.width !== before.width) {
       [this.canvas.width, this.canvas.height] = [before.width, before.height];
     }
@@ -125,6 +134,19 @@ class StripPlayer extends HTMLElement {
     brush.drawImage(before, 0, 0);
     brush.globalAlpha = place % 1;
     brush.drawImage(after, 0, 0);
+    if (this.#detail < 1 && this.#plain.length) {
+      // over it a blend of two more, whose weights must add up to what is left of the whole
+      const bare = this.#around(this.#plain, place);
+      const last = (1 - this.#detail) * (place % 1);
+      brush.globalAlpha = (1 - this.#detail - last) / (1 - last);
+      brush.drawImage(bare[0], 0, 0);
+      brush.globalAlpha = last;
+      brush.drawImage(bare[1], 0, 0);
+    }
+  }
+
+  #around(frames, place) {
+    return [frames[Math.floor(place)], frames[Math.ceil(place)]];
   }
 }
 

@@ -105,8 +105,13 @@ class Desk:
         _awake(a, b)
         return self.studio.morph_strip(a, b, steps, detail=detail, path=path, size=side)
 
-    def strip(self, a: Sitter, b: Sitter, detail=1.0, path="linear") -> list[str]:
-        return [jpeg(frame) for frame in self.frames(FRAMES, a, b, detail, path)]
+    def strip(self, a: Sitter, b: Sitter, path="linear") -> dict[str, list[str]]:
+        """With all of the photos' detail and with none: the page blends the two by itself."""
+        kinds = {"frames": 1.0, "plain": 0.0}
+        return {
+            kind: [jpeg(frame) for frame in self.frames(FRAMES, a, b, detail, path)]
+            for kind, detail in kinds.items()
+        }
 
     def save(self, kind: str, a, b, detail, path, seconds: float, side: int) -> dict[str, str]:
         """An animation, there and back; as a data URI, so that no copy stays on the server."""

@@ -44,11 +44,12 @@ def build(page: Page) -> None:
     begun = "detail => { padDetail(detail); changedFaces(); }"
     opened.then(None, detail, None, js=begun)
     wanted = [a, b, detail, path]
-    gr.on([detail.input, path.input], desk.strip, wanted, player, **LATEST)
+    path.input(desk.strip, [a, b, path], player, **LATEST)
     detail.input(None, detail, None, js="detail => padDetail(detail)")
     many.input(None, many, None, js="many => showFaces(+many)")
     for area, (face, crop, line, changes) in sides.items():
-        follow = partial(_changed, page, wanted if area in ("first", "second") else None, player)
+        drawn = [a, b, path] if area in ("first", "second") else None
+        follow = partial(_changed, page, drawn, player)
         for change in changes:
             follow(change)
         if area in ("first", "second"):
@@ -73,7 +74,7 @@ def begin(page: Page, link: dict | None) -> tuple:
     first, first_figure = page.recall(link.get("first"), 0)
     second, second_figure = page.recall(link.get("second"), 1)
     how = link["detail"], link["path"]
-    strip = page.desk.strip(first, second, *how)
+    strip = page.desk.strip(first, second, link["path"])
     return first, second, *opening[2:4], first_figure, second_figure, *opening[6:8], strip, *how
 
 
