@@ -15,7 +15,7 @@ from facevae import edits, judge, metrics
 from facevae.align import FRAME
 from facevae.data import FaceSet
 from facevae.face import Face
-from facevae.guide import ATTRIBUTES, OLD, YOUNG
+from facevae.guide import ATTRIBUTES, has
 from facevae.judge import Judge, Readings
 from facevae.pictures import to_tensor
 from facevae.studio import Studio
@@ -142,7 +142,7 @@ def attribute(
         faces, turned (share), leaked: {other: share that turned with it} of those over a tenth
         and not tied to it by nature; age_moved in years; identity.
     """
-    lack = (at * _has(before, name) < 0).nonzero()[:, 0].tolist()
+    lack = (at * has(before, name) < 0).nonzero()[:, 0].tolist()
     if len(lack) < edits.FEWEST:
         return {"faces": len(lack)}
     sitters = [sitters[k] for k in lack]
@@ -151,24 +151,17 @@ def attribute(
     was = {other: values[lack] for other, values in before.items()}
     tied = set().union(*(group for group in TIED if name in group))
     turned = {
-        other: float(((_has(was, other) > 0) != (_has(after, other) > 0)).float().mean())
+        other: float(((has(was, other) > 0) != (has(after, other) > 0)).float().mean())
         for other in ATTRIBUTES
         if other in was and other not in tied | {name}
     }
     return {
         "faces": len(lack),
-        "turned": round(float((at * _has(after, name) > 0).float().mean()), 3),
+        "turned": round(float((at * has(after, name) > 0).float().mean()), 3),
         "leaked": {other: round(share, 2) for other, share in turned.items() if share > 0.1},
         "age_moved": round(float((after["age"] - was["age"]).mean()), 1),
         "identity": identity(one, to_tensor([s.crop for s in sitters]), edited),
     }
-
-
-def _has(readings: Readings, name: str) -> Tensor:
-    """Over 0 where the attribute is read, (N,)."""
-    if name == "Young" and name not in readings:
-        return (YOUNG + OLD) / 2 - readings["age"]
-    return readings[name] - 0.5
 
 
 def identity(one: Judge, originals: Tensor, edited: Tensor) -> float:

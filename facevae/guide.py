@@ -216,7 +216,7 @@ def reaches(
     before = reader.read(images)
     return {
         name: tuple(
-            _reach(model, reader, images, codes, direction, sign, sign * _has(before, name) < 0)
+            _reach(model, reader, images, codes, direction, sign, sign * has(before, name) < 0)
             for sign in (1, -1)
         )
         for name, direction in directions.items()
@@ -232,13 +232,13 @@ def _reach(model, reader, images, codes, direction: Direction, sign: int, lack: 
         change = held(model.decode(direction.placed(codes, sign * at)) - plain)
         grey = float(direction.name == "Gray_Hair" and sign > 0)
         edited = edited_picture(plain, change, images, grey=grey).clamp(0, 1)
-        seen = _has(reader.read(edited), direction.name)
+        seen = has(reader.read(edited), direction.name)
         if (sign * seen > 0).float().mean() >= NINE_IN_TEN:
             return float(at)
     return MOST_REACH
 
 
-def _has(readings: judge.Readings, name: str) -> Tensor:
+def has(readings: judge.Readings, name: str) -> Tensor:
     """Over 0 where the attribute is seen, under 0 where it is not, (N,)."""
     if name == "Young" and name not in readings:
         return (YOUNG + OLD) / 2 - readings["age"]
