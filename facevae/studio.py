@@ -229,19 +229,17 @@ class Studio:
         It starts from `face.years` and `face.gender`; ages beyond those learnt are clipped to
         them. See `edit` for the rest.
         """
-        code, decoded, own = face.mean, face.decoded, face.years
-        if own is None or face.gender is None:
-            own, gender = self.guide.read(to_tensor([face.crop]))
-        else:
-            gender = face.gender
+        seen = self.guide.read(to_tensor([face.crop]))
+        own = seen[0] if face.years is None else face.years
+        gender = seen[1] if face.gender is None else face.gender
         low, high = self.guide.curves.span
         years = min(max(years, low), high)
 
         def picture(side: int) -> Tensor:
             crop = to_tensor([face.crop_at(side)])
             return aged_picture(
-                self.model, self.guide.curves, self.guide.texture, crop, code, decoded,
-                own, years, gender, detail,
+                self.model, self.guide.curves, self.guide.texture, crop, face.mean,
+                face.decoded, own, years, gender, detail,
             )  # fmt: skip
 
         return self._shown(face, picture, detail, size, paste)

@@ -12,6 +12,7 @@ from PIL import Image
 
 import app
 import facevae
+from facevae import align
 from facevae.page import desk
 
 PORTRAITS = [str(file) for file in desk.PORTRAITS.values()]
@@ -23,6 +24,16 @@ def missing(what: str) -> None:
     """Skip where a browser is wanted and there is none; on CI that is an error."""
     reason = f"{what} is needed to test the page: apt-get install chromium, pip install playwright"
     pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def studio():
+    return facevae.Studio.load(desk.ASSETS / "studio")
+
+
+@pytest.fixture(scope="module")
+def face(studio):
+    return studio.read(align.open_photo(PORTRAITS[1], app.MAX_SIDE))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -35,6 +36,7 @@ STEPS = 9
 def sitters(studio: facevae.Studio) -> list[facevae.Face]:
     """The portraits, and six faces of nobody."""
     portraits = [studio.read(ASSETS / "portraits" / f"{name}.jpg") for name in PORTRAITS]
+    portraits = [replace(one, gender=1) for one in portraits]  # the reader takes one for a man
     eyes = align.FRAME[:2] * studio.size
     drawn = studio.sample(6, SEED, temperature=0.7)
     return portraits + [studio.read(one, eyes=eyes) for one in drawn]

@@ -3,11 +3,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from PIL import Image
 
 import app
-import facevae
 from facevae import align
 from facevae.page import age, desk
 from tests.app_pages import (
@@ -21,22 +19,13 @@ from tests.app_pages import (
     picture,
     pixels,
     upload,
+    wait_for_change,
 )
 
 pytest_plugins = "tests.app_pages"  # its fixtures
 
 SHOWN = "face-ages strip-player canvas"
 AGES = "document.querySelector('face-ages')"
-
-
-@pytest.fixture(scope="module")
-def studio():
-    return facevae.Studio.load(desk.ASSETS / "studio")
-
-
-@pytest.fixture(scope="module")
-def face(studio):
-    return studio.read(align.open_photo(PORTRAITS[1], app.MAX_SIDE))
 
 
 def open_age(visit, *how):
@@ -152,8 +141,10 @@ def test_a_new_face_brings_its_own_age_and_can_be_saved_as_an_animation(
 
 def test_the_address_brings_back_the_age_of_a_drawn_face(visit):
     page = open_age(visit)
+    opening = pixels(page, SHOWN)
     page.locator(".aged").get_by_role("button", name="Random face").click()
     page.wait_for_selector(".aged img[alt=Nobody]")
+    wait_for_change(page, SHOWN, opening)  # its own estimate has come, and overwrites nothing
     page.locator("face-ages .own").fill("44")
     corrected(page)
     before, wish = at(page, 60), page.evaluate(f"{AGES}.wish")

@@ -32,16 +32,6 @@ BEFORE, AFTER = "face-editor .before", "face-editor .after"
 EDITOR = "document.querySelector('face-editor')"
 
 
-@pytest.fixture(scope="module")
-def studio():
-    return facevae.Studio.load(desk.ASSETS / "studio")
-
-
-@pytest.fixture(scope="module")
-def face(studio):
-    return studio.read(align.open_photo(PORTRAITS[1], app.MAX_SIDE))
-
-
 def open_edit(visit, *how):
     page = visit(*how)
     open_tab(page, "Edit", "face-editor")

@@ -19,10 +19,10 @@ from pydantic import ValidationError
 
 import facevae
 from facevae.page.desk import SIDE, Desk
+from facevae.page.edit import REACH
 from facevae.page.parts import photo_input
 
 MOST_SAMPLES, MOST_SEED = 64, 2**31 - 1
-REACH = 2.0  # of a strength, either way
 APART = {"concurrency_id": "programs", "concurrency_limit": 1}  # the page waits for none of them
 GENDERS = {"any": None, "male": 0, "female": 1}
 
@@ -82,7 +82,7 @@ class Program:
 
         Args:
             photo: a photo that shows a face; of several the largest is taken.
-            strengths: such as {"Smiling": 1, "Eyeglasses": -1}; 1 has it, -1 has it not, -2 to 2.
+            strengths: such as {"Smiling": 1, "Eyeglasses": -1}: 1 has it, -1 not; ±1.5 at most.
             detail: 1 keeps the photo's own detail, 0 is the model's picture alone.
             paste: true for the whole photo with the face put back into it, false for the face.
 
@@ -155,7 +155,9 @@ def checked_strengths(strengths: object) -> dict[str, float]:
         raise refused('strengths must be by attribute, such as {"Smiling": 1}')
     for name, at in strengths.items():
         if not between(at, -REACH, REACH):
-            raise refused(f"the strength of {name!r} must be a number from -2 to 2, not {at!r}")
+            raise refused(
+                f"the strength of {name!r} must be a number from {-REACH} to {REACH}, not {at!r}"
+            )
     return strengths
 
 
