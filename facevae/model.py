@@ -20,6 +20,7 @@ from facevae.parallel import Part
 
 FORMAT = 1  # of config.json; raised when an older reader would misread a newer folder
 LIKELIHOODS = ("bernoulli", "gaussian")
+ADDED = ("encoder_added", "decoder_added")
 
 
 class NotAModel(ValueError):
@@ -37,6 +38,8 @@ class ModelConfig:
     latents: int = 128
     channels: tuple[int, ...] = (32, 64, 128, 256)  # one halving of the picture each
     blocks: int = 1  # residual blocks at each size of the decoder; 0: the plain mirror
+    encoder_added: tuple[int, ...] = ()  # blocks a trained encoder grows by after each stage, and a
+    decoder_added: tuple[int, ...] = ()  # decoder before each of its own: see `grow_from`
     pool: bool = False  # halve by max-pooling (as the Frey source does), not by a stride
     dropout: float = 0.0  # Dropout2d after each encoder stage
     spread_grid: int = 0  # the spread from the last map averaged to n × n cells; 0: from all of it
@@ -45,8 +48,21 @@ class ModelConfig:
     sigma: float | None = None  # of the Gaussian, in units of [0, 1]; None: the optimal one
 
     def __post_init__(self) -> None:
-        for name in ("image_shape", "channels", "conditions"):  # JSON brings them as lists
+        for name in ("image_shape", "channels", "conditions", *ADDED):  # JSON brings them as lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ADDED:
+            if len(getattr(self, name)) not in (0, len(self.channels)):
+                raise ValueError(
+                    f"{name}={getattr(self, name)}: give a number of blocks for each of the "
+                    f"{len(self.channels)} stages, or none"
+                )
+        for name, low, high in (("latents", 1, 2**16), ("blocks", 0, 64), ("spread_grid", 0, 64)):
+            if type(value := getattr(self, name)) is not int or not low <= value <= high:
+                raise ValueError(f"{name}={value}: give a whole number from {low} to {high}")
+        for name in ("image_shape", "channels"):
+            sizes = getattr(self, name)
+            if not sizes or any(type(one) is not int or one < 1 for one in sizes):
+                raise ValueError(f"{name}={sizes}: give whole numbers above 0")
         if self.likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood {self.likelihood!r} is not one of {LIKELIHOODS}")
         if min(self.image_shape[1:]) < 2 ** (len(self.channels) - 1):
@@ -74,15 +90,23 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        last = nn.BatchNorm2d(channels)
+        nn.init.zeros_(last.weight)  # starts as the identity, so depth costs nothing
         self.body = nn.Sequential(
             _normed(nn.Conv2d(channels, channels, 3, padding=1, bias=False), channels),
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-            nn.BatchNorm2d(channels),
+            last,
         )
-        nn.init.zeros_(self.body[-1].weight)  # starts as the identity, so depth costs nothing
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x + self.body(x), 0.1)  # (N, C, H, W), unchanged
+
+
+class AddedBlock(ResidualBlock):
+    """x + f(x) and nothing after it: it begins as the identity, to the bit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)  # (N, C, H, W), unchanged
 
 
 class Upsample(nn.Module):
@@ -103,7 +127,9 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        inputs, stages = config.image_shape[0], []
+        inputs = config.image_shape[0]
+        stages: list[nn.Module] = []
+        added = iter(config.encoder_added)
         for channels in config.channels:
             stride = 1 if config.pool else 2
             stages.append(_normed(nn.Conv2d(inputs, channels, 3, stride, 1), channels))
@@ -111,6 +137,7 @@ class Encoder(nn.Module):
                 stages.append(nn.MaxPool2d(2, ceil_mode=True))
             if config.dropout:
                 stages.append(nn.Dropout2d(config.dropout))
+            stages += [AddedBlock(channels) for _ in range(next(added, 0))]
             inputs = channels
         self.stages = nn.Sequential(*stages)
         height, width = config.sizes[-1]
@@ -142,12 +169,16 @@ class Decoder(nn.Module):
         self.start = (config.channels[-1], *config.sizes[-1])  # c, h, w
         start = self.start[0] * self.start[1] * self.start[2]
         self.dense = nn.Linear(config.latents + len(config.conditions), start)
-        inputs, stages = self.start[0], []
+        inputs = self.start[0]
+        stages: list[nn.Module] = []
+        added = iter(config.decoder_added)
         for channels, size in zip(config.channels[-2::-1], config.sizes[-2:0:-1], strict=True):
             stages += [ResidualBlock(inputs) for _ in range(config.blocks)]
+            stages += [AddedBlock(inputs) for _ in range(next(added, 0))]
             stages.append(_normed(Upsample(inputs, channels, size), channels))
             inputs = channels
         stages += [ResidualBlock(inputs) for _ in range(config.blocks)]
+        stages += [AddedBlock(inputs) for _ in range(next(added, 0))]
         stages.append(Upsample(inputs, config.image_shape[0], config.sizes[0]))
         self.stages = nn.Sequential(*stages)
 
@@ -167,6 +198,7 @@ class FaceVAE(nn.Module):
     """
 
     SIGMA_MOMENTUM = 0.05
+    variance: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -261,9 +293,43 @@ class FaceVAE(nn.Module):
             weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
             model.load_state_dict(weights, assign=True)
         except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
+            lines = [line.strip() for line in str(error).splitlines()]
+            reason = " ".join(lines[:2])  # torch names the weight that does not fit in the second
             raise NotAModel(
                 f"{folder} holds no facevae model that can be read ({reason}): "
                 "give a folder with the config.json and model.safetensors of one"
             ) from error
         return model.requires_grad_(False).eval()
+
+    def grow_from(self, smaller: FaceVAE) -> None:
+        """Take over the weights of a model that lacks this one's added blocks.
+
+        They begin as the identity: nothing that was learnt is lost. Source: Chen, Goodfellow &
+        Shlens, "Net2Net", arXiv 1511.05641, section 3.3.
+
+        Raises:
+            ValueError: the two differ in more than added blocks, or the other has more of them.
+        """
+        plain = [
+            dataclasses.replace(one.config, encoder_added=(), decoder_added=())
+            for one in (self, smaller)
+        ]
+        sides = ((self.encoder, smaller.encoder), (self.decoder, smaller.decoder))
+        if plain[0] != plain[1] or not all(_grown(a.stages, b.stages) for a, b in sides):
+            raise ValueError(
+                f"the model of {smaller.config} is not of the same make as {self.config}: begin "
+                "with one that differs in added blocks at most, or change --set model.FIELD=VALUE"
+            )
+        others = {k: v for k, v in smaller.state_dict().items() if ".stages." not in k}
+        self.load_state_dict(others, strict=False)
+
+
+def _grown(stages: nn.Sequential, smaller: nn.Sequential) -> bool:
+    """Load each stage from its like; an added block that has none there stays as it is."""
+    left = [*smaller]
+    for stage in stages:
+        if left and type(left[0]) is type(stage):
+            stage.load_state_dict(left.pop(0).state_dict())
+        elif not isinstance(stage, AddedBlock):
+            return False
+    return not left

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from facevae.model import ModelConfig
 
@@ -52,7 +53,7 @@ class Recipe:
                 limits = f"{least} or more" + (" and under 1" if name == "ema" else "")
                 raise ValueError(f"{name}={getattr(self, name)}: this field takes {limits}")
 
-    def changed(self, **changes) -> Recipe:
+    def changed(self, **changes: Any) -> Recipe:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
 
@@ -62,7 +63,8 @@ class Recipe:
         Raises:
             ValueError: a field is unknown or a value of another kind, and which.
         """
-        own, model = {}, {}
+        own: dict[str, Any] = {}
+        model: dict[str, Any] = {}
         for text in settings:
             name, _, value = text.partition("=")
             part, field_ = (self.model, name[6:]) if name.startswith("model.") else (self, name)
@@ -104,12 +106,16 @@ _aging = Recipe(
     "aging", "source 5: CVAE on age and gender; the optimal σ, rare ages drawn more often",
     ModelConfig(latents=256, channels=(16, 32, 64, 128), blocks=0, conditions=("age", "gender")),
     "utkface", epochs=12, lr=8e-4, flip=True, balance="age")  # fmt: skip
+_studio = Recipe(
+    "studio", "under 10 MB in float16 at 128×128, light on a CPU",
+    ModelConfig(latents=256, channels=(16, 32, 64, 128), blocks=0, spread_grid=2),
+    "utkface", epochs=40, flip=True)  # fmt: skip
 
 
-def _variant(recipe: Recipe, suffix: str, why: str, model: dict, **changes) -> Recipe:
+def _variant(recipe: Recipe, suffix: str, why: str, model: dict, **changes: Any) -> Recipe:
     """A recipe that differs from another in a few fields of its model or its training."""
-    model = dataclasses.replace(recipe.model, **model)
-    return recipe.changed(name=f"{recipe.name}-{suffix}", why=why, model=model, **changes)
+    other = dataclasses.replace(recipe.model, **model)
+    return recipe.changed(name=f"{recipe.name}-{suffix}", why=why, model=other, **changes)
 
 
 _ROWS = (
@@ -138,9 +144,9 @@ _ROWS = (
     _aging,
     _variant(_aging, "plain", "source 5 to the letter: summed error on [-1, 1], faces as they come",
              {"sigma": SUMMED_MSE / 2}, balance=""),
-    Recipe("studio", "the app's model: under 10 MB in float16 at 128×128, light on a CPU",
-           ModelConfig(latents=256, channels=(16, 32, 64, 128), blocks=0, spread_grid=2),
-           "utkface", epochs=40, flip=True),
+    _studio,
+    _variant(_studio, "grown", "the app's model: studio's weights, and blocks in what room is left",
+             {"encoder_added": (0, 1, 1, 0), "decoder_added": (0, 2, 1, 0)}, epochs=24, lr=7e-4),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}

@@ -22,7 +22,7 @@ from facevae.batches import Batches
 from facevae.checkpoints import CHECKPOINT, COLUMNS, CannotResume, read_history
 from facevae.data import FaceSet
 from facevae.files import replacing, write_text
-from facevae.model import FaceVAE, ModelConfig
+from facevae.model import FaceVAE
 from facevae.recipes import RECIPES, Recipe
 
 __all__ = ["CHECKPOINT", "COLUMNS", "CannotResume", "Diverged", "read_history", "train"]
@@ -67,11 +67,11 @@ def train(
         CannotResume: the checkpoint is of another recipe, or broken.
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
-    device = torch.device(device or fastest())
-    accelerator = parallel.accelerator(device)
+    place = torch.device(device or fastest())
+    accelerator = parallel.accelerator(place)
     if accelerator:
-        device, progress = accelerator.device, progress and accelerator.is_main_process
-    run = _Run(recipe, faces, Path(out), device, tensorboard)
+        place, progress = accelerator.device, progress and accelerator.is_main_process
+    run = _Run(recipe, faces, Path(out), place, tensorboard)
     run.load(resume)
     if accelerator:
         run.step = accelerator.prepare(run.model)
@@ -109,10 +109,10 @@ class _Run:
         with _seeded(recipe.seed):
             model = FaceVAE(config)
         if recipe.start:
-            model.load_state_dict(_begun(recipe.start, config))
+            model.grow_from(FaceVAE.from_pretrained(recipe.start))
         if parallel.launched():
             parallel.spread_batch_norm(model)
-        self.model = model.to(device, memory_format=torch.channels_last)
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         self.step: nn.Module = self.model  # what a step calls: the model, or its parallel wrapper
         self.average = None
         if recipe.ema:
@@ -126,7 +126,10 @@ class _Run:
     @property
     def judged(self) -> FaceVAE:
         """The model that is validated and kept: the averaged one where the recipe wants it."""
-        return self.model if self.average is None else self.average.module
+        if self.average is None:
+            return self.model
+        assert isinstance(self.average.module, FaceVAE)
+        return self.average.module
 
     def epoch(self, epoch: int, progress: bool) -> None:
         """Train over all faces once, validate, and write everything down."""
@@ -209,7 +212,7 @@ class _Run:
         loss, reconstruction, kl = (sums / faces).tolist()
         return {"loss": loss, "reconstruction": reconstruction, "kl": kl}
 
-    def _precision(self):
+    def _precision(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.bf16)
 
     def _set_rate(self, epoch: int) -> None:
@@ -234,8 +237,8 @@ class _Run:
             condition = latent.linear(condition[:1], condition[1:], t)
         strip = torch.cat([images[:1], model.decode(path, condition), images[1:]])
         picture = pictures.tile(pictures.to_pil(strip))
-        with replacing(self.out / "monitor" / f"epoch_{epoch:03d}.png") as path:
-            picture.save(path)
+        with replacing(self.out / "monitor" / f"epoch_{epoch:03d}.png") as file:
+            picture.save(file)
         return picture
 
     def _check(self, sums: Tensor, epoch: int) -> None:
@@ -288,22 +291,13 @@ class _Run:
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         self.history = state["history"]
+        if parallel.ranks()[0] == 0:  # a kill may have come between the checkpoint and this
+            checkpoints.drop_beaten(self.recipe, self.out, self.history)
 
     def _identity(self) -> str:
         """What must agree to go on with a run; its length may grow (and with it the cosine)."""
         recipe = dataclasses.asdict(self.recipe.changed(epochs=0))
         return json.dumps([recipe, self.faces.images.shape])
-
-
-def _begun(folder: str, config: ModelConfig) -> dict[str, torch.Tensor]:
-    """The weights of a trained model of the same make."""
-    model = FaceVAE.from_pretrained(folder)
-    if model.config != config:
-        raise ValueError(
-            f"{folder} holds {model.config}, but the recipe wants {config}: name a model of the "
-            "same make, or change the recipe's model with --set model.FIELD=VALUE"
-        )
-    return model.state_dict()
 
 
 def _plateaus(losses_: list[float], patience: int = 3, threshold: float = 1e-4) -> int:

@@ -12,6 +12,9 @@ MEANINGS = {  # field of Recipe or ModelConfig → its name, what it does
     "channels": ("channels", "one halving of the picture each: wider draws finer and costs time"),
     "blocks": ("residual blocks", "at each size of the decoder: what sharpens its picture; 0 is "
                "the encoder's plain mirror"),
+    "encoder_added": ("added to the encoder", "residual blocks by which a trained model grew, at "
+                      "each size: they began as the identity"),
+    "decoder_added": ("added to the decoder", "the same at the decoder's sizes"),
     "spread_grid": ("spread's grid", "deviations hang on the last map averaged to as many cells "
                     "a side, which saves half of the dense weights; 0: on all of it"),
     "pool": ("max-pooling", "the encoder halves by the largest of four pixels, not by a stride"),

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import pytest
@@ -23,8 +24,12 @@ def test_every_size_comes_back(shape, pool):
     assert decoded.min() >= 0 and decoded.max() <= 1
 
 
+ADDED = {"encoder_added": (1, 0), "decoder_added": (0, 2)}
+
+
 @pytest.mark.parametrize(
-    "changes", [{"spread_grid": 2}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"}]
+    "changes",
+    [{"spread_grid": 2}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"}, ADDED],
 )
 def test_every_option_builds_and_gives_a_gradient_to_all_parameters(changes):
     config = ModelConfig((1, 16, 16), latents=3, channels=(4, 8), **changes)
@@ -32,6 +37,30 @@ def test_every_option_builds_and_gives_a_gradient_to_all_parameters(changes):
     log_likelihood, posterior = model(torch.rand(6, 1, 16, 16))
     losses.negative_elbo(log_likelihood, posterior.kl()).mean().backward()
     assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_model_grows_by_blocks_that_begin_as_nothing():
+    """The larger model draws every picture to the bit as the smaller, until it is trained."""
+    torch.manual_seed(0)
+    small = FaceVAE(SMALL).eval()
+    grown = FaceVAE(dataclasses.replace(SMALL, **ADDED)).eval()
+    images = torch.rand(3, 3, 32, 32)
+    grown.grow_from(small)
+    assert torch.equal(grown.encode(images).mean, small.encode(images).mean)
+    z = torch.randn(2, 8)
+    assert torch.equal(grown.decode(z), small.decode(z))
+    assert sum(p.numel() for p in grown.parameters()) > sum(p.numel() for p in small.parameters())
+    more = FaceVAE(dataclasses.replace(SMALL, encoder_added=(1, 1), decoder_added=(0, 2))).eval()
+    more.grow_from(grown)  # and on
+    assert torch.equal(more.decode(z), small.decode(z))
+    for other in (small, FaceVAE(dataclasses.replace(SMALL, **ADDED, latents=9))):
+        with pytest.raises(ValueError, match="not of the same make"):
+            other.grow_from(more)
+
+
+def test_added_blocks_are_counted_stage_by_stage():
+    with pytest.raises(ValueError, match="for each of the 2 stages, or none"):
+        dataclasses.replace(SMALL, encoder_added=(1,))
 
 
 def test_conditions_reach_the_decoder_and_are_asked_for():

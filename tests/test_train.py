@@ -256,5 +256,5 @@ def test_a_run_may_begin_with_a_trained_model(faces, tmp_path):
     weights = dict(first.named_parameters())
     assert all(torch.equal(weights[name], one) for name, one in again.named_parameters())
     other = still.changed(model=dataclasses.replace(TINY.model, latents=7))
-    with pytest.raises(ValueError, match="name a model of the same make"):
+    with pytest.raises(ValueError, match="of the same make as"):
         train(other, faces, tmp_path / "other", progress=False)
