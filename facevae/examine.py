@@ -15,20 +15,15 @@ from facevae import edits, judge, metrics
 from facevae.align import FRAME
 from facevae.data import FaceSet
 from facevae.face import Face
-from facevae.guide import ATTRIBUTES, has
-from facevae.judge import Judge, Readings
+from facevae.guide import ATTRIBUTES
+from facevae.judge import Judge, Readings, has
 from facevae.pictures import to_tensor
+from facevae.steering import TIED
 from facevae.studio import Studio
 
 ASKED = (20, 30, 40, 50, 60, 70)  # years
 AGED = (20, 60)  # years: faces of these ages are aged, each way
 NEAR = 3  # years about an age that real faces of it may have
-TIED = (
-    {"Smiling", "Mouth_Slightly_Open"},
-    {"Beard", "Mustache", "Heavy_Makeup", "Male"},
-    {"Gray_Hair", "Young", "Bald"},
-    {"Black_Hair", "Blond_Hair", "Gray_Hair"},
-)  # by nature: these may turn together
 
 
 def examine(

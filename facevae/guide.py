@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from facevae import directions as ways
 from facevae import judge, metrics
 from facevae.ages import AgeCurves
 from facevae.data import FaceSet
 from facevae.directions import Direction
-from facevae.judge import Judge
+from facevae.judge import OLD, YOUNG, Judge
+from facevae.latent import MixturePrior
 from facevae.model import FaceVAE
-from facevae.retouch import edited_picture, held
+from facevae.steering import REACH, STEPS, Sitters, steered
 from facevae.texture import Texture
 
 ATTRIBUTES = (
@@ -26,18 +28,15 @@ ATTRIBUTES = (
 )  # fmt: skip
 """CelebA's names (`Beard` is the opposite of its `No_Beard`), in the order they are shown."""
 
-STEADY = ("Male", "Young", "Eyeglasses")  # every other direction is orthogonal to these
+STEADY = ("Male", "Young", "Eyeglasses")  # every other one starts orthogonal to these
 FREE = {
     "Male": {"Beard", "Mustache", "Heavy_Makeup", "Mouth_Slightly_Open", "Gray_Hair"},
     "Young": set(ATTRIBUTES) - {"Young", "Male", "Eyeglasses"},
     "Mouth_Slightly_Open": {"Smiling"},
 }  # what is not held beside these: beards and make-up are part of looking like a man or a woman
-YOUNG, OLD = 35, 50  # years: younger than the one is `Young`, older than the other is not
 SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
 SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
-NINE_IN_TEN, MOST_REACH = 0.9, 3.5  # further out faces fall apart
-FEWEST, USUAL = 10, 2.5  # validation faces: of fewer no reach is found, and this is taken
-TRIED = 100  # validation faces on which the reach of a direction is found
+TRIED = 4000  # training faces on which the directions are steered
 FILES = ("directions.safetensors", "ages.safetensors", "texture.safetensors", "judge.json")
 
 
@@ -45,12 +44,13 @@ FILES = ("directions.safetensors", "ages.safetensors", "texture.safetensors", "j
 class Guide:
     """Directions of attributes, mean codes by age, wrinkles by age, and the reader.
 
-    One unit for all attributes: at strength 1 the reader sees it in nine of ten faces that lacked
-    it, at −1 in one of ten that had it, their own detail kept.
+    One unit for all attributes: at strength 1 the reader sees it in about nine of ten faces that
+    lacked it, at −1 in one of ten that had it, their own detail kept; in fewer where more would
+    take too much else along. See `facevae.steering`.
 
     Attributes:
         directions: by attribute, in the unit of `facevae.directions`: ±1 where the class means are.
-        reach: by attribute, how many of those units make strength 1 and −1; at most 3.5.
+        reach: by attribute, how many of those units make strength 1 and −1.
         reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
     """
 
@@ -61,25 +61,31 @@ class Guide:
     reader: Judge
 
     @classmethod
-    def fit(cls, model: FaceVAE, faces: FaceSet, reader: Judge, seed: int = 0) -> Guide:
+    def fit(
+        cls, model: FaceVAE, faces: FaceSet, reader: Judge, seed: int = 0, steps: int = STEPS
+    ) -> Guide:
         """From a model's training faces, which carry age and gender; the reader labels the rest.
+
+        Args:
+            steps: of `steering` an attribute; 0 leaves the directions as regression finds them.
 
         Raises:
             ValueError: the faces carry no ages, or an attribute is not told or too rare.
         """
-        split = faces.split(seed)
-        rows = split["train"]
+        rows = faces.split(seed)["train"]
         codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
         years, labels = judge.ages(faces)[rows], labelled(faces, rows, reader)
-        found = {name: ways.find(codes, labels, name, "joint") for name in ATTRIBUTES}
-        steady = [found[name] for name in STEADY]
-        for name in ATTRIBUTES:
-            if name in FREE:
-                beside = {k: column for k, column in labels.items() if k not in FREE[name]}
-                found[name] = ways.find(codes, beside, name, "joint")
-            if name not in STEADY:
-                found[name] = found[name].without(steady)
-        reach = reaches(model, reader, faces, split["val"], found)
+        found = regressed(codes, labels)
+        reach = dict.fromkeys(found, (REACH, REACH))
+        if steps:
+            some = np.sort(np.random.default_rng(seed).permutation(len(rows))[:TRIED])
+            sitters = Sitters(
+                torch.from_numpy(faces.images[rows[some]]),
+                codes[torch.from_numpy(some)],
+                judge.read_faces(reader, faces, rows[some]),
+            )
+            for name, start in tqdm(found.items(), desc="steering", unit="attribute"):
+                found[name], reach[name] = steered(model, reader, sitters, start, steps, seed)
         bare = labels["Eyeglasses"] != 1  # or old age would come with glasses
         gender = np.where(labels["Male"] < 0, -1, 1 - labels["Male"])
         curves = AgeCurves.fit(codes[torch.from_numpy(bare)], years[bare], gender[bare])
@@ -125,8 +131,8 @@ class Guide:
             for _ in range(SETTLING):
                 if age is not None:
                     seen, kind = self.read(model.decode(code))
-                    kind = torch.tensor([kind if gender is None else gender])
-                    code = code + self.curves.shift(torch.tensor([seen]), age, kind)
+                    kinds = torch.tensor([kind if gender is None else gender])
+                    code = code + self.curves.shift(torch.tensor([seen]), age, kinds)
                 if gender is not None:
                     code = self.placed(code, {"Male": 1.0 - 2.0 * gender})
             settled.append(code)
@@ -177,6 +183,39 @@ class Guide:
         )
 
 
+def prior_by_kind(
+    model: FaceVAE, faces: FaceSet, reader: Judge, kinds: int, seed: int = 0
+) -> MixturePrior:
+    """A prior of one Gaussian for each kind of training face, as the reader tells them apart.
+
+    Kinds are the reader's features parted by k-means: of an age and a gender, say, or with a smile.
+    Fitted to codes alone, components part by what varies most, which is light and background.
+    """
+    from sklearn.cluster import KMeans
+
+    rows = faces.split(seed)["train"]
+    parts = [
+        reader.features(faces.tensor(part)) for part in np.array_split(rows, len(rows) // 128 + 1)
+    ]
+    found = KMeans(kinds, n_init=1, max_iter=50, random_state=seed).fit(torch.cat(parts).numpy())
+    codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
+    return MixturePrior.of_groups(codes, torch.from_numpy(found.labels_))
+
+
+def regressed(codes: Tensor, labels: Mapping[str, np.ndarray]) -> dict[str, Direction]:
+    """The direction of every attribute by joint regression of codes (N, D) on all labels, each
+    orthogonal to gender, age and glasses unless it is one of them."""
+    found = {name: ways.find(codes, labels, name, "joint") for name in ATTRIBUTES}
+    steady = [found[name] for name in STEADY]
+    for name in ATTRIBUTES:
+        if name in FREE:
+            beside = {k: column for k, column in labels.items() if k not in FREE[name]}
+            found[name] = ways.find(codes, beside, name, "joint")
+        if name not in STEADY:
+            found[name] = found[name].without(steady)
+    return found
+
+
 def labelled(faces: FaceSet, rows: np.ndarray, reader: Judge) -> dict[str, np.ndarray]:
     """Labels (M,) of every attribute, −1 unknown: the faces' own where they carry them, age among
     them as `Young`; read off the pictures elsewhere, where the reader is sure."""
@@ -198,48 +237,3 @@ def labelled(faces: FaceSet, rows: np.ndarray, reader: Judge) -> dict[str, np.nd
             "with faces that carry these labels"
         )
     return labels
-
-
-@torch.inference_mode()
-def reaches(
-    model: FaceVAE,
-    reader: Judge,
-    faces: FaceSet,
-    rows: np.ndarray,
-    directions: Mapping[str, Direction],
-) -> dict[str, tuple[float, float]]:
-    """How far along each direction, and against it, nine in ten of the faces turn that lacked
-    (had) the attribute, as the reader sees them with their detail kept."""
-    rows = rows[: 4 * TRIED]
-    images = faces.tensor(rows)  # (N, C, H, W)
-    codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
-    before = reader.read(images)
-    return {
-        name: tuple(
-            _reach(model, reader, images, codes, direction, sign, sign * has(before, name) < 0)
-            for sign in (1, -1)
-        )
-        for name, direction in directions.items()
-    }
-
-
-def _reach(model, reader, images, codes, direction: Direction, sign: int, lack: Tensor) -> float:
-    images, codes = images[lack][:TRIED], codes[lack][:TRIED]
-    if len(images) < FEWEST:
-        return USUAL
-    plain = model.decode(codes)
-    for at in np.arange(1, MOST_REACH + 0.1, 0.5):
-        change = held(model.decode(direction.placed(codes, sign * at)) - plain)
-        grey = float(direction.name == "Gray_Hair" and sign > 0)
-        edited = edited_picture(plain, change, images, grey=grey).clamp(0, 1)
-        seen = has(reader.read(edited), direction.name)
-        if (sign * seen > 0).float().mean() >= NINE_IN_TEN:
-            return float(at)
-    return MOST_REACH
-
-
-def has(readings: judge.Readings, name: str) -> Tensor:
-    """Over 0 where the attribute is seen, under 0 where it is not, (N,)."""
-    if name == "Young" and name not in readings:
-        return (YOUNG + OLD) / 2 - readings["age"]
-    return readings[name] - 0.5

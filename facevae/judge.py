@@ -8,9 +8,10 @@ it can read what a decoder draws.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,8 +25,13 @@ from facevae.files import write_safetensors, write_text
 
 FORMAT = 1  # of judge.json
 AGE_UNIT = 25.0  # years that count as 1 in the network, so that age weighs about as an attribute
+YOUNG, OLD = 35, 50  # years: younger than the one is `Young`, older than the other is not
+MIDDLE = (YOUNG + OLD) / 2
 Readings = dict[str, Tensor]
 """Attribute → probability (N,) in [0, 1]; "age" → years (N,)."""
+
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError)
 
 
 class NotAJudge(ValueError):
@@ -50,7 +56,8 @@ class Judge(nn.Module):
 
     def __init__(self, config: JudgeConfig) -> None:
         super().__init__()
-        self.config, self.about = config, {}
+        self.config = config
+        self.about: dict[str, Any] = {}
         inputs, stages = 3, []
         for channels in config.channels:
             stages += [nn.Conv2d(inputs, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)]
@@ -100,11 +107,12 @@ class Judge(nn.Module):
             held = json.loads((folder / "judge.json").read_text(encoding="utf-8"))
             if held.get("format") != FORMAT:
                 raise ValueError(f"its format is {held.get('format')}, this reads {FORMAT}")
-            lists = {k: tuple(v) if isinstance(v, list) else v for k, v in held["config"].items()}
-            judge = cls(JudgeConfig(**lists))
+            fields: dict[str, Any] = dict(held["config"])
+            fields |= {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
+            judge = cls(JudgeConfig(**fields))
             judge.load_state_dict(load_file(folder / "judge.safetensors"))
             judge.about = held["about"]
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except (*UNREADABLE, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise NotAJudge(f"{folder} holds no judge that can be read ({reason})") from error
         return judge.requires_grad_(False).eval()
@@ -183,7 +191,9 @@ def train_judge(
     return judge.requires_grad_(False).eval()
 
 
-def _learn(judge: Judge, lessons: _Lessons, epochs: int, batch: int, generator) -> None:
+def _learn(
+    judge: Judge, lessons: _Lessons, epochs: int, batch: int, generator: torch.Generator
+) -> None:
     batch = min(batch, len(lessons.images))
     steps = epochs * (len(lessons.images) // batch)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=3e-3, weight_decay=0.02)
@@ -245,18 +255,22 @@ def blurred(images: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.pad(images, (0, 0, 4, 4), "replicate"), taps.mT, groups=groups)
 
 
-def _lessons(sets, carried, config: JudgeConfig) -> _Lessons:
-    pictures, targets, weights = [], [], []
+def _lessons(
+    sets: Sequence[tuple[FaceSet, np.ndarray]],
+    carried: Sequence[dict[str, np.ndarray]],
+    config: JudgeConfig,
+) -> _Lessons:
+    pictures, parts = [], []
     for (faces, rows), labels in zip(sets, carried, strict=True):
         unknown = np.full(len(faces), -1)
         columns = [labels.get(name, unknown)[rows].astype(float) for name in config.attributes]
         if config.age:
             columns.append(ages(faces)[rows] / AGE_UNIT)
-        columns = np.stack(columns, axis=1)
-        targets.append(np.where(columns < 0, np.nan, columns))
+        table = np.stack(columns, axis=1)
+        parts.append(np.where(table < 0, np.nan, table))
         small = [sized(part, config.size) for part in _parts(faces, rows)]
         pictures += [part.mul(255).round().byte().permute(0, 2, 3, 1) for part in small]
-    targets = np.concatenate(targets).astype(np.float32)
+    targets = np.concatenate(parts).astype(np.float32)
     weights = np.ones_like(targets)
     for k in range(targets.shape[1]):
         last = config.age and k == targets.shape[1] - 1
@@ -283,6 +297,13 @@ def read_faces(judge: Judge, faces: FaceSet, rows: np.ndarray) -> Readings:
     """What the judge reads off rows of a FaceSet, (M,) each."""
     parts = [judge.read(part) for part in _parts(faces, rows)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def has(readings: Mapping[str, Tensor], name: str) -> Tensor:
+    """Over 0 where the attribute is seen, under 0 where it is not, (N,)."""
+    if name == "Young" and name not in readings:
+        return MIDDLE - readings["age"]
+    return readings[name] - 0.5
 
 
 def held_out(judge: Judge, faces: FaceSet, rows: np.ndarray) -> dict[str, dict[str, float]]:

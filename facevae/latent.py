@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -126,6 +127,17 @@ class MixturePrior:
         centres = torch.from_numpy(fitted.means_)
         return cls(torch.from_numpy(fitted.weights_).float(), centres.float(), factors.float())
 
+    @classmethod
+    def of_groups(cls, means: Tensor, groups: Tensor) -> MixturePrior:
+        """A Gaussian for each group: posterior means (N, D), and the number of its group (N,)."""
+        parts = [means[groups == k] for k in groups.unique()]
+        jitter = 1e-4 * torch.eye(means.shape[1])
+        return cls(
+            torch.tensor([len(part) / len(means) for part in parts]),
+            torch.stack([part.mean(dim=0) for part in parts]),
+            torch.stack([torch.linalg.cholesky(part.T.cov() + jitter) for part in parts]),
+        )
+
     def sample(self, n: int, generator: torch.Generator, temperature: float = 0.8) -> Tensor:
         """n draws (n, D); `temperature` scales the spread about each component's mean."""
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)  # (n,)
@@ -156,6 +168,7 @@ class MixturePrior:
 
 
 Prior = GaussianPrior | MixturePrior
+OnePrior = TypeVar("OnePrior", GaussianPrior, MixturePrior)
 
 
 def load_prior(path: str | Path) -> Prior:
@@ -255,7 +268,7 @@ def _log_normal(codes: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
     return torch.distributions.MultivariateNormal(mean, scale_tril=factor).log_prob(codes)
 
 
-def _load(kind: type, path: str | Path) -> Prior:
+def _load(kind: type[OnePrior], path: str | Path) -> OnePrior:
     try:
         return kind(**load_file(path))
     except (OSError, TypeError, SafetensorError) as error:

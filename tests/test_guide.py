@@ -1,10 +1,16 @@
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from facevae import judge, prepare
-from facevae.guide import ATTRIBUTES, Guide, labelled
+import facevae
+from facevae import judge, metrics, prepare
+from facevae.__main__ import main
+from facevae.guide import ATTRIBUTES, Guide, labelled, prior_by_kind
 from facevae.judge import Judge, JudgeConfig
+from facevae.latent import load_prior
 from facevae.model import FaceVAE, ModelConfig
 from facevae.texture import Texture
 
@@ -93,3 +99,38 @@ def test_labels_are_the_faces_own_and_else_read_where_the_reader_is_sure(faces):
             labelled(faces, rows, judge.Judge(JudgeConfig(("Bald",), age=False, size=32)).eval())
     finally:
         faces.labels.update(told)
+
+
+def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
+    guide, faces, tmp_path, monkeypatch, capsys
+):
+    FaceVAE(ModelConfig((3, 32, 32), latents=48, channels=(8,))).save_pretrained(tmp_path / "it")
+    monkeypatch.setattr(facevae, "load_faces", lambda _: faces)  # with the labels given above
+    monkeypatch.setattr(Guide, "fit", lambda _, __, reader, *___: replace(guide, reader=reader))
+    command = ["guide", f"{tmp_path}/it", "--data", "faces", "--reader", f"{tmp_path}/reader",
+               "--prior", "2"]  # fmt: skip
+    assert main([*command, "--epochs", "1"]) == 0
+    out = capsys.readouterr().out
+    assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
+    made = Guide.load(tmp_path / "it")
+    assert len(load_prior(tmp_path / "it" / "prior.safetensors").means) == 2
+    assert [*made.directions] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
+    monkeypatch.setattr(judge, "train_judge", None)  # the second time it is read from its folder
+    assert main([*command, "--epochs", "1"]) == 0
+    assert capsys.readouterr().out == out
+
+
+def test_a_prior_by_kind_parts_faces_as_the_reader_sees_them(faces):
+    """A reader that sees nothing but light: of two kinds one is dark and the other bright."""
+    torch.manual_seed(0)
+    model = FaceVAE(ModelConfig((3, 32, 32), latents=4, channels=(8, 16), blocks=0)).eval()
+    light = SimpleNamespace(features=lambda images: images.mean((1, 2, 3))[:, None])
+    prior = prior_by_kind(model, faces, light, 2)
+    rows = faces.split(0)["train"]
+    means = faces.images[rows].mean((1, 2, 3))
+    border = (means.min() + means.max()) / 2  # k-means' own is near it
+    codes = metrics.posteriors(model, faces, rows).mean
+    wanted = torch.stack([codes[means < border].mean(0), codes[means > border].mean(0)])
+    found = prior.means[prior.means.sub(wanted[0]).norm(dim=1).argsort()]
+    assert (found - wanted).norm() < 0.3 * (wanted[1] - wanted[0]).norm()
+    assert prior.weights.sum().item() == pytest.approx(1)

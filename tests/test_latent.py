@@ -78,6 +78,14 @@ def test_a_mixture_draws_in_its_clusters_and_its_temperature_narrows_them(cluste
     assert torch.allclose(cold[:, 0].abs(), torch.tensor(6.0), atol=0.15)
 
 
+def test_a_mixture_of_known_groups_has_their_means_spreads_and_shares(clusters):
+    codes = clusters[0]
+    prior = latent.MixturePrior.of_groups(codes, (codes[:, 0] > 0).long())
+    assert prior.weights.tolist() == pytest.approx([0.25, 0.75], abs=0.01)
+    assert torch.allclose(prior.means, torch.tensor([[-6.0, 0.0], [6.0, 0.0]]), atol=0.15)
+    assert torch.allclose(prior.factors @ prior.factors.mT, torch.eye(2), atol=0.15)
+
+
 def test_the_prior_is_chosen_by_unseen_faces(clusters):
     codes = clusters[0][torch.randperm(4000, generator=torch.Generator().manual_seed(2))]
     chosen, scores = latent.choose_prior(codes[:3000], codes[3000:], components=(2,))

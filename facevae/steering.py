@@ -1,0 +1,137 @@
+"""Steering: directions of attributes bettered by gradient, through the decoder and a reader, until
+an edit turns what it is named for and leaves the rest of the face as it was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from facevae.directions import Direction
+from facevae.judge import AGE_UNIT, MIDDLE, Judge, disturbed, has, sized
+from facevae.model import FaceVAE
+from facevae.retouch import edited_picture, held
+
+TIED = (
+    {"Smiling", "Mouth_Slightly_Open"},
+    {"Beard", "Mustache", "Heavy_Makeup", "Male"},
+    {"Gray_Hair", "Young", "Bald"},
+    {"Black_Hair", "Blond_Hair", "Gray_Hair"},
+)  # by nature: these may turn together
+STEPS = 240  # an attribute, on and off by turns; `guide --steps` has the same default
+BATCH, FEWEST = 24, 10  # faces a step; with and without it, to learn from
+REACH = 2.0  # of strength 1 to begin with, in the unit of `facevae.directions`
+RATE, REACH_RATE = 0.01, 0.06  # of Adam, at most: in lengths of the direction; for the reach
+GOAL = 0.95  # share of the faces that should turn: short of it turning weighs more, beyond it less
+PATIENCE = 0.05  # how fast it does, and to MOST at most: what the decoder can hardly draw
+MOST = 3.0  # is not bought with a stranger's face
+MARGIN = 2.0  # logits beyond the border that are asked for
+FAR = 12.0  # a code's longest way: two faces lie about 28 apart, and much further out none is
+YEARS = 5.0  # that count as a logit
+SPARED, TIED_SHARE = 2.0, 0.15  # weight of what must stay, and the share of it for what is tied
+
+
+@dataclass(frozen=True, eq=False)
+class Sitters:
+    """Training faces that edits are tried on: pictures (N, S, S, 3) uint8, their codes (N, D) and
+    what the reader sees in them."""
+
+    pictures: Tensor
+    codes: Tensor
+    readings: Mapping[str, Tensor]
+
+
+def steered(
+    model: FaceVAE,
+    reader: Judge,
+    sitters: Sitters,
+    start: Direction,
+    steps: int = STEPS,
+    seed: int = 0,
+) -> tuple[Direction, tuple[float, float]]:
+    """A direction from a first one, and how far along it, and against it, strength ±1 lies.
+
+    Both are learnt by Adam on one loss: faces that lack (have) the attribute are moved there, drawn
+    with their own detail as `Studio.edit` does, and read; it asks for the attribute, for all others
+    and the age as they were, and for features near to the face's own. The reader is the only
+    teacher, so that another, taught apart, must judge what comes of it. Directions learnt through a
+    fixed network and a fixed judge: Goetschalckx et al., "GANalyze", arXiv 1906.10112, section 3.
+
+    Where the reader sees fewer than ten faces with it, or without, the first direction stays.
+    """
+    strength = has(sitters.readings, start.name)
+    lack = [(sign * strength < 0).nonzero()[:, 0] for sign in (1, -1)]
+    if min(map(len, lack)) < FEWEST:
+        return start, (REACH, REACH)
+    vector, reach = start.vector.clone().requires_grad_(), torch.full((2,), REACH).requires_grad_()
+    optimizer = torch.optim.Adam([{"params": [one]} for one in (vector, reach)])
+    rates = [RATE * float(start.vector.norm()), REACH_RATE]
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, max(steps, 20), pct_start=0.1)
+    generator, urge = torch.Generator().manual_seed(seed), [1.0, 1.0]
+    for step in range(steps):
+        off = step % 2
+        rows = lack[off][torch.randint(len(lack[off]), (BATCH,), generator=generator)]
+        images = sitters.pictures[rows].permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
+        edited = _edited(model, start, images, sitters.codes[rows], vector, reach, off)
+        turn, rest, turned = _loss(reader, images, edited, start.name, off, generator)
+        urge[off] = min(urge[off] * math.exp(PATIENCE * (GOAL - turned)), MOST)
+        optimizer.zero_grad()
+        (urge[off] * turn + rest).backward()
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            reach.clamp_(max=FAR / float(vector.norm()))
+    found = Direction.along(start.name, "steered", vector.detach(), start.has, start.lacks)
+    unit = float(vector.detach().norm() / found.vector.norm())
+    on, off = (unit * one for one in reach.tolist())
+    return found, (on, off)
+
+
+def _edited(
+    model: FaceVAE,
+    start: Direction,
+    images: Tensor,
+    codes: Tensor,
+    vector: Tensor,
+    reach: Tensor,
+    off: int,
+) -> Tensor:
+    """The faces with the attribute, or (off) without it, as `Studio.edit` draws them."""
+    with torch.no_grad():
+        plain = model.decode(codes)  # (B, 3, S, S)
+    own = (codes - (start.has + start.lacks) / 2) @ vector / vector.square().sum()  # (B,)
+    to = (1 - 2 * off) * reach[off]
+    change = held(model.decode(codes + (to - own)[:, None] * vector) - plain)
+    grey = float(start.name == "Gray_Hair" and not off)
+    return edited_picture(plain, change, images, grey=grey).clamp(0, 1)
+
+
+def _loss(
+    reader: Judge, images: Tensor, edited: Tensor, name: str, off: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, float]:
+    """What is missing to the turn, what else has moved, and the share that has turned."""
+    chance = int(torch.randint(2**31, (), generator=generator))
+    before, after = (
+        # disturbed alike: what is learnt shall not hang on single pixels
+        reader.features(disturbed(one, torch.Generator().manual_seed(chance)))
+        for one in (sized(images, reader.config.size), sized(edited, reader.config.size))
+    )
+    was, now = reader.heads(before), reader.heads(after)  # (B, K), age last
+    names = reader.config.attributes
+    years = now[:, -1] * AGE_UNIT
+    sign = 1 - 2 * off
+    at = sign * (now[:, names.index(name)] if name in names else (MIDDLE - years) / YEARS)
+    tied = set().union(*(group for group in TIED if name in group))
+    weights = torch.tensor([(o != name) * (TIED_SHARE if o in tied else 1.0) for o in names])
+    moved = (2 * now[:, :-1]).sigmoid() - (2 * was[:, :-1]).sigmoid()  # most near the border
+    moved = (moved.abs() + 0.05 * (now - was)[:, :-1].abs()) @ weights
+    shift = (years - was[:, -1] * AGE_UNIT) * (name != "Young")
+    aged = 0.5 * F.smooth_l1_loss(shift / YEARS, 0 * shift) + shift.mean().abs() / 3
+    apart = (before - before.roll(1, 0)).square().sum(1).mean()  # from another's face
+    lost = (after - before).square().sum(1).mean() / apart.clamp(min=1e-6)
+    rest = SPARED * moved.mean() + aged + lost
+    return F.softplus(MARGIN - at).mean(), rest, float((at > 0).float().mean())
