@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import facevae
 from facevae import commands as do
@@ -12,12 +15,43 @@ from facevae import pictures, sources
 from facevae.latent import PATHS
 from facevae.train import Diverged
 
+# of torch, which says it by a RuntimeError
+NO_MEMORY = re.compile("can't allocate|out of memory|size calculation overflowed", re.IGNORECASE)
+
+
+def within(low: float, high: float, kind: type = int) -> Callable[[str], float]:
+    """A reader of numbers for argparse: whole ones or not, none outside these bounds, no NaN."""
+
+    def read(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = float("nan")
+        if not low <= value <= high:
+            number = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"give {number} from {low} to {high}, not {text!r}")
+        return value
+
+    return read
+
+
+SEED, AGE = within(0, 2**31 - 1), within(0, 120, float)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as all else here does."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"facevae: {' '.join(message.split())} (see {self.prog} --help)\n")
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m facevae", description=facevae.__doc__)
+    parser = _Parser("python -m facevae", description=facevae.__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(function, about: str) -> argparse.ArgumentParser:
+    def command(
+        function: Callable[[argparse.Namespace], None], about: str
+    ) -> argparse.ArgumentParser:
         made = commands.add_parser(function.__name__, help=about, description=about)
         made.set_defaults(run=function)
         return made
@@ -26,13 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("source", help=f"{', '.join(sources.SOURCES)}, hub:NAME or synthetic")
     p.add_argument("--archive", help="folder, .tar, .tar.gz, .zip or .mat that holds it")
     p.add_argument("--out", required=True, help="folder to write")
-    p.add_argument("--size", type=int, default=64, help="side of a face in pixels")
+    p.add_argument("--size", type=within(8, 1024), default=64, help="side of a face in pixels")
     p.add_argument("--no-align", dest="align", action="store_false", help="take a centred square")
     p.add_argument("--mask", action="store_true", help="calm the background to a neutral grey")
     p.add_argument("--expose", action="store_true", help="even the light on the face")
-    p.add_argument("--workers", type=int, help="processes (default: all cores)")
-    p.add_argument("--count", type=int, default=5000, help="faces to draw (synthetic)")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--add", action="store_true",
+                   help="put behind the faces in --out what they lack of --archive")  # fmt: skip
+    p.add_argument("--workers", type=within(1, 1024), help="processes (default: all cores)")
+    p.add_argument("--count", type=within(1, 10**8), default=5000, help="faces to draw (synthetic)")
+    p.add_argument("--seed", type=SEED, default=0)
 
     p = command(do.train, "train a recipe; on several CPU processes: torchrun --nproc_per_node 2 "
                 "-m facevae train ..., on GPUs: accelerate launch -m facevae ...")  # fmt: skip
@@ -40,8 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--data", help="prepared folder (default: the recipe's source under data/)")
     p.add_argument("--out", required=True, help="folder of the run")
     p.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
-    for name in ("epochs", "batch", "seed"):
-        p.add_argument(f"--{name}", type=int)
+    for name, least in (("epochs", 0), ("batch", 1), ("seed", 0)):
+        p.add_argument(f"--{name}", type=within(least, 2**31 - 1))
     p.add_argument(
         "--set",
         action="append",
@@ -57,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--data", required=True, help="prepared folder")
     p.add_argument("--part", choices=("train", "val", "test"), default="test")
     p.add_argument("--split-by", choices=("content", "order"), default="content")
-    p.add_argument("--seed", type=int, default=0, help="of the split the model was trained with")
+    p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
     p.add_argument("--no-pca", action="store_true", help="skip the PCA (it takes minutes)")
     p.add_argument(
         "--against",
@@ -82,13 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("model", help="folder of a model")
     p.add_argument("--data", required=True, help="prepared folder it was trained on")
     p.add_argument("--out", required=True)
-    p.add_argument("--seed", type=int, default=0, help="of the split the model was trained with")
+    p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
     p.add_argument(
         "--prior",
         default="gaussian",
         help="gaussian (the default), a number of Gaussians that are mixed, or likeliest: of "
         "these, judged on validation faces; minutes",
     )
+    p.add_argument("--onnx", action="store_true",
+                   help="also encoder.onnx and decoder.onnx (wants onnx, onnxscript)")  # fmt: skip
 
     p = command(do.guide, "find what edits and ageing go by, and put it beside a studio's model")
     p.add_argument("model", help="folder of the studio")
@@ -96,8 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--reader", help="folder of the reader: loaded, or taught and kept there")
     p.add_argument("--reader-data", nargs="+", default=[], metavar="FOLDER",
                    help="more prepared folders, for labels that --data does not carry")  # fmt: skip
-    p.add_argument("--epochs", type=int, default=12, help="of the reader")
-    p.add_argument("--seed", type=int, default=0, help="of the split the model was trained with")
+    p.add_argument("--epochs", type=within(1, 10_000), default=12, help="of the reader")
+    p.add_argument("--steps", type=within(0, 100_000), default=240,
+                   help="of steering an attribute; 0: directions by regression alone")  # fmt: skip
+    p.add_argument("--prior", type=within(0, 1000), default=0, metavar="N",
+                   help="fit the prior anew: a Gaussian for each of N kinds of face")  # fmt: skip
+    p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
 
     p = command(do.report, "write a page of runs: curves, pictures, latents, metrics")
     p.add_argument("runs", nargs="+", metavar="RUN", help="folder that `train --out` wrote")
@@ -141,17 +183,19 @@ def _parser() -> argparse.ArgumentParser:
         help="each is tried as + on faces without it and as - on faces with it",
     )
     p.add_argument("--relative", action="store_true", help="move by the strength, not to it")
-    p.add_argument("--faces", type=int, default=300, help="unseen faces to edit")
-    p.add_argument("--train-faces", type=int, help="training faces to use (default: all)")
-    p.add_argument("--epochs", type=int, default=8, help="of the judge")
-    p.add_argument("--seed", type=int, default=0, help="of the split the model was trained with")
+    p.add_argument("--faces", type=within(1, 10**8), default=300, help="unseen faces to edit")
+    p.add_argument(
+        "--train-faces", type=within(1, 10**8), help="training faces to use (default: all)"
+    )
+    p.add_argument("--epochs", type=within(1, 10_000), default=8, help="of the judge")
+    p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
     p.add_argument("-o", "--out", help="also write a strip of decoded faces from -2 to +2 (.png)")
 
     p = command(do.morph, "morph one face into another")
     p.add_argument("a")
     p.add_argument("b")
     _of_a_photo(p, animated=True)
-    p.add_argument("--steps", type=int, default=24)
+    p.add_argument("--steps", type=within(2, 1000), default=24)
     p.add_argument("--path", choices=PATHS, default="linear")
     p.add_argument("--one-way", action="store_true", help="do not play back to the start")
 
@@ -164,17 +208,17 @@ def _parser() -> argparse.ArgumentParser:
 
     p = command(do.age, "make a face older and younger")
     p.add_argument("photo")
-    p.add_argument("--years", nargs="+", type=float, default=[*range(10, 81, 10)])
-    p.add_argument("--own", type=float, help="its age in years (default: as the model reads it)")
+    p.add_argument("--years", nargs="+", type=AGE, default=[*range(10, 81, 10)])
+    p.add_argument("--own", type=AGE, help="its age in years (default: as the model reads it)")
     _of_a_photo(p, animated=True, pasted=True)
 
     p = command(do.sample, "draw faces of nobody")
-    p.add_argument("-n", type=int, default=16)
+    p.add_argument("-n", type=within(1, 10_000), default=16)
     p.add_argument("-o", "--out", required=True, help="a .png file")
     p.add_argument("--model", default=facevae.studio.FOLDER, type=Path, help="studio folder")
-    p.add_argument("--seed", type=int, default=0)
-    p.add_argument("--temperature", type=float, default=0.9)
-    p.add_argument("--age", type=float, help="in years")
+    p.add_argument("--seed", type=SEED, default=0)
+    p.add_argument("--temperature", type=within(0, 10, float), default=0.9)
+    p.add_argument("--age", type=AGE, help="in years")
     p.add_argument("--gender", choices=("male", "female"))
 
     command(do.recipes, "list the named experiments")
@@ -186,11 +230,13 @@ def _of_a_photo(p: argparse.ArgumentParser, animated: bool = False, pasted: bool
     kinds = ", ".join(pictures.ANIMATIONS) if animated else ".png"
     p.add_argument("-o", "--out", required=True, help=f"file: {kinds}")
     p.add_argument("--model", default=facevae.studio.FOLDER, type=Path, help="studio folder")
-    p.add_argument("--detail", type=float, default=1.0, help="0: decoder alone … 1: photo kept")
-    p.add_argument("--size", type=int, default=256, help="side of a frame in pixels")
-    p.add_argument("--refine", type=int, default=0, help="steps that better the face's code: 10")
+    p.add_argument("--detail", type=within(0, 1, float), default=1.0,
+                   help="0: decoder alone … 1: photo kept")  # fmt: skip
+    p.add_argument("--size", type=within(8, 4096), default=256, help="side of a frame in pixels")
+    p.add_argument("--refine", type=within(0, 1000), default=0,
+                   help="steps that better the face's code: 10")  # fmt: skip
     if animated:
-        p.add_argument("--seconds", type=float, default=3.0)
+        p.add_argument("--seconds", type=within(0.01, 3600, float), default=3.0)
     if pasted:
         p.add_argument("--paste", action="store_true", help="put the face back into the photo")
 
@@ -200,13 +246,18 @@ def main(argv: list[str] | None = None) -> int:
     asked = _parser().parse_args(argv)
     try:
         asked.run(asked)
+        return 0
     except (ValueError, OSError, Diverged) as error:
-        print(f"facevae: {error}", file=sys.stderr)
-        return 2
+        said = str(error)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and not NO_MEMORY.search(str(error)):
+            raise  # a fault of ours
+        said = "there is not enough memory for this: ask for less, or for smaller ones"
     except KeyboardInterrupt:
         print("facevae: interrupted; the same command goes on from here", file=sys.stderr)
         return 130
-    return 0
+    print(f"facevae: {' '.join(said.split())}", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

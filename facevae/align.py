@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+
+if TYPE_CHECKING:
+    from facenet_pytorch import MTCNN
 
 # Where the five landmarks stand in a crop, as fractions of its side (x, y): left eye, right eye,
 # nose tip, left and right corner of the mouth. Medians of MTCNN's answers over 300 UTKFace
@@ -21,20 +25,8 @@ MAX_PIXELS = 120_000_000
 DETECT_SIDES = (640, 1600)  # a second, finer look only when the first finds no face
 MIN_CONFIDENCE = 0.90
 
-# What Pillow raises, in one version or another, over something that is no whole picture.
-BROKEN = (
-    OSError,
-    UnidentifiedImageError,
-    ValueError,
-    TypeError,
-    AttributeError,
-    EOFError,
-    SyntaxError,
-    MemoryError,
-    Image.DecompressionBombError,
-)
-
-PhotoLike = str | os.PathLike | IO[bytes] | Image.Image | np.ndarray
+Eyes = Sequence[Sequence[float]] | np.ndarray  # two (x, y) in photo pixels
+PhotoLike = str | os.PathLike[str] | IO[bytes] | Image.Image | np.ndarray
 
 
 class UnreadablePhoto(ValueError):
@@ -56,23 +48,17 @@ def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
     """
     name = Path(photo).name if isinstance(photo, str | os.PathLike) else "the photo"
     try:
-        if isinstance(photo, np.ndarray):
-            photo = Image.fromarray(photo)
-        picture = photo if isinstance(photo, Image.Image) else Image.open(photo)
-        if picture.format == "JPEG":
-            picture.draft(None, (max_side, max_side))  # decodes a huge JPEG at a half or a quarter
-        if picture.width * picture.height > MAX_PIXELS:
-            raise UnreadablePhoto(
-                f"{name} has {picture.width}×{picture.height} pixels: "
-                f"save it with fewer than {MAX_PIXELS // 1_000_000} million and try again"
-            )
-        picture.seek(0) if getattr(picture, "is_animated", False) else picture.load()
-        picture = _to_rgb(ImageOps.exif_transpose(picture))
+        picture = _to_rgb(_opened(photo, name, max_side), max_side)
     except UnreadablePhoto:
         raise
+    except Image.DecompressionBombError as error:
+        raise UnreadablePhoto(
+            f"{name} has far too many pixels: "
+            f"save it with fewer than {MAX_PIXELS // 1_000_000} million and try again"
+        ) from error
     except FileNotFoundError as error:
         raise UnreadablePhoto(f"there is no file {photo}: check the path") from error
-    except BROKEN as error:
+    except Exception as error:  # Pillow's decoders raise of nearly every kind over broken files
         raise UnreadablePhoto(
             f"{name} cannot be read as a picture: give a whole JPEG, PNG or WebP"
         ) from error
@@ -80,23 +66,57 @@ def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
         raise UnreadablePhoto(
             f"{name} is only {picture.width}×{picture.height} pixels: give a larger photo"
         )
-    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
     return picture
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
-    """8-bit RGB in a fresh image, so that no EXIF or GPS travels on."""
+def _opened(photo: PhotoLike, name: str, max_side: int) -> Image.Image:
+    """The decoded picture, upright, of any mode; of a picture that was given, a copy."""
+    if isinstance(photo, np.ndarray):
+        photo = Image.fromarray(photo)
+    picture = photo if isinstance(photo, Image.Image) else Image.open(photo)
+    if picture.format == "EPS":  # a program, which Ghostscript would run
+        raise UnreadablePhoto(f"{name} is a PostScript file: give a JPEG, PNG or WebP")
+    if picture.format == "JPEG":
+        picture.draft(None, (max_side, max_side))  # decodes a huge JPEG at a half or a quarter
+    if picture.width * picture.height > MAX_PIXELS:
+        raise UnreadablePhoto(
+            f"{name} has {picture.width}×{picture.height} pixels: "
+            f"save it with fewer than {MAX_PIXELS // 1_000_000} million and try again"
+        )
+    picture.seek(0) if getattr(picture, "is_animated", False) else picture.load()
+    if picture is photo:
+        return ImageOps.exif_transpose(picture)
+    ImageOps.exif_transpose(picture, in_place=True)
+    return picture
+
+
+def _to_rgb(picture: Image.Image, max_side: int) -> Image.Image:
+    """8-bit RGB in a fresh image, so that no EXIF or GPS travels on.
+
+    A picture is shrunk as early as its mode allows: a few hundred KB can hold 120 million pixels.
+    """
     if picture.mode.startswith("I") or picture.mode == "F":
-        levels = np.nan_to_num(np.asarray(picture, np.float32))
-        top = 65535.0 if levels.max() > 255 else 255.0 if levels.max() > 1 else 1.0
-        picture = Image.fromarray((levels.clip(0, top) * (255.0 / top)).round().astype(np.uint8))
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    rgb = picture.convert("RGB")
-    fresh = Image.new("RGB", rgb.size)
-    fresh.paste(rgb)
+        picture = Image.fromarray(_levels(np.asarray(picture)))
+    mode = "RGBA" if picture.has_transparency_data else "RGB"
+    if picture.mode != mode:
+        picture = picture.convert(mode)
+    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
+    if mode == "RGBA":
+        picture = Image.alpha_composite(Image.new(mode, picture.size, "white"), picture)
+    fresh = Image.new("RGB", picture.size)
+    fresh.paste(picture.convert("RGB"))
     return fresh
+
+
+def _levels(deep: np.ndarray) -> np.ndarray:
+    """(H, W) uint8 of 16- or 32-bit or float levels; what is no number becomes black."""
+    high = np.fmax.reduce(deep, axis=None)
+    top = 65535.0 if high > 255 else 255.0 if high > 1 else 1.0
+    levels = np.empty(deep.shape, np.uint8)
+    for start in range(0, len(deep), 256):  # by strips: floats of the whole are 16 times as much
+        strip = np.nan_to_num(deep[start : start + 256].astype(np.float32))
+        levels[start : start + 256] = (strip.clip(0, top) * (255.0 / top)).round()
+    return levels
 
 
 @dataclass(frozen=True)
@@ -115,7 +135,7 @@ class Landmarks:
 
 
 @functools.cache
-def _detector():
+def _detector() -> MTCNN:
     from facenet_pytorch import MTCNN  # its weights come inside the wheel
 
     return MTCNN(keep_all=True, device="cpu", min_face_size=20)
@@ -202,7 +222,7 @@ class Alignment:
         return region.transform(
             (size, size),
             Image.Transform.AFFINE,
-            (matrix / step).ravel(),
+            (matrix / step).ravel().tolist(),
             Image.Resampling.BICUBIC,
         )
 
@@ -261,7 +281,7 @@ def _enlarge(crop: Image.Image | np.ndarray, unit: np.ndarray) -> np.ndarray:
 def align(
     photo: Image.Image,
     which: int = 0,
-    eyes: tuple[tuple[float, float], tuple[float, float]] | None = None,
+    eyes: Eyes | None = None,
 ) -> tuple[Alignment, int]:
     """Find a face's alignment in an RGB photo.
 

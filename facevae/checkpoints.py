@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from facevae import parallel
-from facevae.files import replacing, write_text
+from facevae.files import claim, replacing, write_text
 from facevae.model import FaceVAE
 from facevae.recipes import Recipe
 
@@ -41,8 +41,9 @@ def write(out: Path, history: History, state: dict) -> None:
     writer.writeheader()
     writer.writerows(history)
     write_text(out / "history.csv", table.getvalue())
-    with replacing(out / CHECKPOINT) as temporary:
-        torch.save(state, temporary)
+    # to a file of ours: torch's own writer does not tell that the disk is full
+    with replacing(out / CHECKPOINT) as temporary, open(temporary, "wb") as file:
+        torch.save(state, file)
 
 
 def read(out: Path, identity: str, resume: bool) -> dict | None:
@@ -50,21 +51,23 @@ def read(out: Path, identity: str, resume: bool) -> dict | None:
 
     Raises:
         CannotResume: it is broken, or of another run, or one that nobody asked to resume.
+        OSError: the folder cannot be written.
     """
     return parallel.from_first(lambda: _read(out, identity, resume))
 
 
 def _read(out: Path, identity: str, resume: bool) -> dict | None:
     path = out / CHECKPOINT
+    if path.is_file() and not resume:
+        raise CannotResume(f"{out} already holds a run: resume it, or choose another folder")
+    claim(out)
     if not path.is_file():
         return None
-    if not resume:
-        raise CannotResume(f"{out} already holds a run: resume it, or choose another folder")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         same = state["recipe"] == identity
     except Exception as error:  # a broken or foreign file raises of many kinds
-        reason = str(error).splitlines()[0]
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise CannotResume(f"{path} is no whole checkpoint ({reason}): remove it") from error
     if not same:
         raise CannotResume(f"{path} is of another recipe or other faces: choose another folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,15 +12,22 @@ import torch
 import facevae
 from facevae import metrics, parallel, pictures
 from facevae.files import write_text
-from facevae.latent import GaussianPrior, MixturePrior, choose_prior
+from facevae.latent import GaussianPrior, MixturePrior, Prior, choose_prior
 from facevae.train import fastest
+
+STRONGEST = 10  # of an attribute; a picture tells nothing long before
 
 
 def prepare(asked: argparse.Namespace) -> None:
-    faces = facevae.prepare(
-        asked.source, asked.archive, asked.out, asked.size, asked.align, asked.workers,
-        asked.count, asked.seed, mask=asked.mask, expose=asked.expose,
-    )  # fmt: skip
+    if asked.add:
+        from facevae.adding import add
+
+        faces = add(asked.source, asked.archive, asked.out, asked.workers)
+    else:
+        faces = facevae.prepare(
+            asked.source, asked.archive, asked.out, asked.size, asked.align, asked.workers,
+            asked.count, asked.seed, mask=asked.mask, expose=asked.expose,
+        )  # fmt: skip
     about = faces.manifest
     print(f"{asked.out}: {about['faces']} faces of {about['seen']} pictures, "
           f"{about['duplicates']} of them duplicates")  # fmt: skip
@@ -32,12 +40,22 @@ def train(asked: argparse.Namespace) -> None:
     shorthands = {"epochs": asked.epochs, "batch": asked.batch, "seed": asked.seed}
     recipe = recipe.changed(**{k: v for k, v in shorthands.items() if v is not None})
     recipe = recipe.with_settings(asked.set)
-    device = asked.device or fastest()
+    device = _device(asked.device)
     with parallel.first_goes_first(device):  # drawn faces are drawn once
         faces = facevae.load_faces(asked.data or recipe.source)
     facevae.train(recipe, faces, asked.out, asked.resume, device, tensorboard=asked.tensorboard)
     if parallel.ranks()[0] == 0:
         print(f"{asked.out}/best: the model of the best validation epoch")
+
+
+def _device(name: str | None) -> str:
+    """A device that is there; ValueError where the named one is not."""
+    try:
+        torch.empty(0, device=name or "cpu")
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"there is no device {name!r} here ({reason}): use cpu") from error
+    return name or fastest()
 
 
 def evaluate(asked: argparse.Namespace) -> None:
@@ -53,7 +71,7 @@ def evaluate(asked: argparse.Namespace) -> None:
     if not len(rows):
         raise ValueError(f"no face of {asked.data} falls to {asked.part!r}: name another --part")
     table = metrics.per_face(model, faces, rows)
-    found = metrics.summary(table) | {"faces": len(rows)}
+    found: dict = metrics.summary(table) | {"faces": len(rows)}
     if not asked.no_pca:
         found["pca_psnr"] = metrics.pca_psnr(faces, split["train"], rows, model.config.latents)
     if factors:
@@ -96,7 +114,7 @@ def _disentanglement(
     rows = rows[disentanglement.known({name: v[rows] for name, v in factors.items()})]
     rows = results.evenly(rows, results.MIG_FACES)
     codes = metrics.posteriors(model, faces, rows).mean
-    return disentanglement.scores(codes, {name: v[rows] for name, v in factors.items()})
+    return disentanglement.scores(codes.numpy(), {name: v[rows] for name, v in factors.items()})
 
 
 def _rounded(found: object) -> object:
@@ -111,7 +129,7 @@ def export(asked: argparse.Namespace) -> None:
     split = faces.split(asked.seed)
     means = metrics.posteriors(model, faces, split["train"]).mean
     if asked.prior == "gaussian":
-        prior = GaussianPrior.fit(means)
+        prior: Prior = GaussianPrior.fit(means)
     elif asked.prior.isdigit() and int(asked.prior):
         prior = MixturePrior.fit(means, int(asked.prior), seed=asked.seed)
     elif asked.prior != "likeliest":
@@ -122,12 +140,16 @@ def export(asked: argparse.Namespace) -> None:
         for name, value in nats.items():
             print(f"  {name}: {value:.1f} nats an unseen face")
     facevae.Studio(model, prior).save(asked.out)
+    if asked.onnx:
+        from facevae.onnx_export import export_onnx
+
+        export_onnx(model, asked.out)
     print(f"{asked.out}: the model in float16 and its prior")
 
 
 def guide(asked: argparse.Namespace) -> None:
     """Teach a reader, find directions, age curves and texture, and put them beside the model."""
-    from facevae.guide import ATTRIBUTES, Guide
+    from facevae.guide import ATTRIBUTES, Guide, prior_by_kind
     from facevae.trial import School
 
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
@@ -136,8 +158,11 @@ def guide(asked: argparse.Namespace) -> None:
     school = School([faces, *extra], readable, asked.seed, asked.epochs, None, asked.reader)
     reader, figures = school.judge(begun=2)  # not the network that `judge` trains
     print(json.dumps({"reader": figures}, indent=1))
-    found = Guide.fit(model, faces, reader, asked.seed)
+    found = Guide.fit(model, faces, reader, asked.seed, asked.steps)
     found.save(asked.model)
+    if asked.prior:
+        prior = prior_by_kind(model, faces, reader, asked.prior, asked.seed)
+        prior.save(Path(asked.model) / "prior.safetensors")
     low, high = found.curves.span
     print(f"{asked.model}: {len(found.directions)} attributes, ages {low} to {high}")
 
@@ -184,7 +209,8 @@ def judge(asked: argparse.Namespace) -> None:
     print(json.dumps(report, indent=1, ensure_ascii=False))
     if asked.out:
         drawn, columns = tried.strip(asked.attribute)
-        pictures.tile(pictures.to_pil(torch.stack(drawn)), columns).save(asked.out)
+        sheet = pictures.tile(pictures.to_pil(torch.stack(drawn)), columns)
+        pictures.save_animation([sheet], asked.out)
 
 
 def morph(asked: argparse.Namespace) -> None:
@@ -208,9 +234,12 @@ def edit(asked: argparse.Namespace) -> None:
 def _strength(text: str) -> tuple[str, float]:
     name, _, value = text.partition("=")
     try:
-        return name, float(value)
+        strength = float(value)
     except ValueError:
         raise ValueError(f"{text!r} is no strength: write it as Smiling=1") from None
+    if not abs(strength) <= STRONGEST:  # nor NaN
+        raise ValueError(f"{text!r} is too strong: 1 has it, -1 has it not, {STRONGEST} at most")
+    return name, strength
 
 
 def age(asked: argparse.Namespace) -> None:

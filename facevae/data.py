@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,18 @@ CONDITION_SCALE = {"age": 100.0}  # labels are divided by this to lie in about [
 
 class NotPrepared(ValueError):
     """A folder that holds no prepared faces, or other ones than asked for."""
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[Path]:
+    """What is wrong with a file of a FaceSet, as NotPrepared that names it."""
+    try:
+        yield path
+    except Exception as error:  # broken files raise of many kinds, BadZipFile among them
+        reason = str(error).partition("\n")[0]
+        raise NotPrepared(
+            f"{path} is broken ({reason}): prepare these faces again, into another folder"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -38,17 +51,28 @@ class FaceSet:
     @cached_property
     def manifest(self) -> dict:
         """Source, size, counts, what was skipped and why, version of the preparation."""
-        return json.loads((self.folder / "manifest.json").read_text(encoding="utf-8"))
+        with _naming(self.folder / "manifest.json") as path:
+            about = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(about, dict):
+                raise ValueError("it is no object")
+        return about
 
     @cached_property
     def images(self) -> np.ndarray:
         """(N, H, W, C) uint8, memory-mapped: only what is touched is read."""
-        return np.load(self.folder / "images.npy", mmap_mode="r", allow_pickle=False)
+        with _naming(self.folder / "images.npy") as path:
+            images = np.load(path, mmap_mode="r", allow_pickle=False)
+            if images.ndim != 4 or images.dtype != np.uint8:
+                raise ValueError(f"it holds {images.dtype} of the shape {images.shape}")
+        return images
 
     @cached_property
     def labels(self) -> dict[str, np.ndarray]:
         """Label name → (N,). Whole numbers use −1 for unknown; `content` hashes the pixels."""
-        with np.load(self.folder / "labels.npz", allow_pickle=False) as file:
+        with (
+            _naming(self.folder / "labels.npz") as path,
+            np.load(path, allow_pickle=False) as file,
+        ):
             return {name: file[name] for name in file.files}
 
     def __len__(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def save_animation(
         elif kind == ".mp4":
             _save_mp4(played, temporary, 1 / pause)
         else:
-            options = {"quality": 90} if kind == ".webp" else {}
+            options: dict[str, Any] = {"quality": 90} if kind == ".webp" else {}
             played[0].save(temporary, save_all=True, append_images=played[1:],
                            duration=max(20, round(1000 * pause)), loop=0, **options)  # fmt: skip
     return path
@@ -79,9 +80,13 @@ def _save_mp4(frames: Sequence[Image.Image], path: Path, rate: float) -> None:
     import imageio_ffmpeg  # brings its own ffmpeg, or takes the system's
 
     # yuv420 wants even sides
-    even = tuple(side + side % 2 for side in frames[0].size)
+    width, height = frames[0].size
+    even = width + width % 2, height + height % 2
     writer = imageio_ffmpeg.write_frames(str(path), even, fps=rate, macro_block_size=2, quality=8)
     writer.send(None)
     for frame in frames:
         writer.send(frame.convert("RGB").resize(even).tobytes())
     writer.close()
+    # ffmpeg's own end is not told: where the disk is full the file has no index, or lacks frames
+    if imageio_ffmpeg.count_frames_and_secs(str(path))[0] < len(frames):
+        raise OSError("ffmpeg could not write all frames")

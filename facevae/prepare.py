@@ -8,11 +8,14 @@ import itertools
 import json
 import os
 import shutil
+import threading
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +24,12 @@ from tqdm import tqdm
 
 from facevae import sources
 from facevae.data import VERSION, FaceSet, NotPrepared
-from facevae.files import replacing, write_text
+from facevae.files import claim, replacing, write_text
 from facevae.treatment import treat
 
 CHUNK = 128  # faces a work packet: some seconds of one core, the most an interruption can lose
 SYNTHETIC_FACES = 5_000
+MAX_SIZE = 1024  # pixels: a packet of such crops is 400 MB
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,10 @@ def prepare(
     Raises:
         BadSource, NotPrepared: what is wrong and what to do.
     """
-    if size < 8:
-        raise sources.BadSource(f"faces of {size} pixels show nothing: ask for 8 or more")
+    if not 8 <= size <= MAX_SIZE:
+        raise sources.BadSource(f"faces of {size} pixels: ask for 8 or more, {MAX_SIZE} at most")
+    if count < 1 or workers is not None and workers < 1:
+        raise sources.BadSource(f"{count} faces by {workers} processes: ask for 1 or more of each")
     if source == "frey" and (mask or expose):
         raise sources.BadSource("Frey Face is neither masked nor exposed: its frame is its own")
     out = Path(out)
@@ -84,11 +90,17 @@ def prepare(
     where = str(Path(path).resolve()) if path is not None else drawn
     align = align and source not in ("frey", "synthetic")
     options = Options(source, where, size, align, mask=mask, expose=expose)
+    if (out / ".adding").is_dir():  # what was added, and cut short while it was moved in
+        from facevae.adding import take_in
+
+        take_in(out)
     if (out / "manifest.json").is_file():
         faces = FaceSet(out)
         if not options.made(faces.manifest.get("options")):
             raise NotPrepared(f"{out} holds faces prepared in another way: choose another folder")
+        shutil.rmtree(out / ".partial", ignore_errors=True)  # of a run killed at its very end
         return faces
+    claim(out)
     if source == "synthetic":
         return _draw(out, options, count, seed)
     notes: dict = {}
@@ -126,11 +138,12 @@ def _prepared_chunks(
     if not stamp.is_file() or not options.made(json.loads(stamp.read_text())):
         shutil.rmtree(partial, ignore_errors=True)
         write_text(stamp, json.dumps(asdict(options)))
-    workers = workers or os.cpu_count() or 1
-    done, waiting = [], deque()
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread)
+    workers = workers or cores()
+    done: list[Path] = []
+    waiting: deque[tuple[Future, list]] = deque()
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin_worker)
     bar = tqdm(desc=f"preparing {options.source}", unit=" faces", disable=not progress, delay=0.5)
-    with pool, bar:
+    with _whole(pool), bar:
         for number, packet in enumerate(_packets(items)):
             path = partial / f"{number:06d}.npz"
             done.append(path)
@@ -143,6 +156,26 @@ def _prepared_chunks(
         while waiting:
             _settle(waiting, bar)
     return done
+
+
+@contextmanager
+def _whole(pool: ProcessPoolExecutor) -> Iterator[None]:
+    """The pool until its work is done; OSError where a worker was killed."""
+    try:
+        with pool:
+            yield
+    except BrokenProcessPool as error:
+        raise OSError(
+            "a worker process was killed, for want of memory perhaps: run the same command again, "
+            "with fewer --workers; it goes on from here"
+        ) from error
+
+
+def cores() -> int:
+    """How many this process may use, which `taskset` or a container can make fewer than are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _packets(items: Iterator[sources.Item]) -> Iterator[list[sources.Item]]:
@@ -168,11 +201,20 @@ def _read(packet: list[sources.Item]) -> list[tuple]:
     return read
 
 
-def _one_thread() -> None:
+def _begin_worker() -> None:
     """A process a core: threads inside them would only get in each other's way."""
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Left alone, a worker whose parent was killed would wait for it for ever."""
+    parent = parent_process()
+    assert parent is not None  # this runs in a worker
+    parent.join()
+    os._exit(1)
 
 
 def _prepare_packet(packet: list[tuple], path: Path, options: Options) -> None:
@@ -190,7 +232,7 @@ def _prepare_packet(packet: list[tuple], path: Path, options: Options) -> None:
         np.savez(file, images=np.stack(faces) if faces else np.zeros(0, np.uint8), about=about)
 
 
-def _prepare_picture(content: object, options: Options) -> np.ndarray:
+def _prepare_picture(content: bytes | np.ndarray | OSError, options: Options) -> np.ndarray:
     """(H, W, C) uint8 of one picture; ValueError or OSError says why not."""
     from facevae.align import align, open_photo
 
@@ -231,8 +273,8 @@ def _assemble(out: Path, options: Options, chunks: list[Path], notes: dict) -> F
     for about in abouts:
         for name, reason in about["skipped"]:
             skipped.setdefault(reason, []).append(name)
-    counts = {"seen": sum(map(len, skipped.values())) + len(names), "faces": len(names)}
-    counts |= {"skipped": skipped, **notes}
+    seen = sum(map(len, skipped.values())) + len(names)
+    counts = {"seen": seen, "faces": len(names), "skipped": skipped, **notes}
 
     def images() -> Iterator[np.ndarray]:
         for path, about in zip(chunks, abouts, strict=True):
@@ -256,8 +298,9 @@ def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
     columns = {}
     for name in dict.fromkeys(itertools.chain.from_iterable(rows)):
         texts = any(isinstance(row.get(name), str) for row in rows)
-        values = [row.get(name, "" if texts else -1) for row in rows]
-        columns[name] = np.array(values) if texts else np.array(values, np.int16)
+        column = np.array([row.get(name, "" if texts else -1) for row in rows])
+        small = not texts and np.array_equal(column, column.astype(np.int16))
+        columns[name] = column.astype(np.int16) if small else column
     return columns
 
 
@@ -266,15 +309,15 @@ def _write(
 ) -> FaceSet:
     """The three files of a FaceSet, the manifest last: it says that the others are whole."""
     hashes = []
-    with replacing(out / "images.npy") as temporary:
-        array = np.lib.format.open_memmap(temporary, "w+", np.uint8, images.shape)
-        row = 0
+    # written, not mapped: where the disk is full a map kills the process without a word
+    with replacing(out / "images.npy") as temporary, open(temporary, "wb") as file:
+        about = {"descr": "|u1", "fortran_order": False, "shape": images.shape}
+        np.lib.format.write_array_header_1_0(file, about)
         for part in images.parts if isinstance(images, _Stream) else [images]:
-            array[row : row + len(part)] = part
-            row += len(part)
-            hashes += [hashlib.blake2b(face.tobytes(), digest_size=8).digest() for face in part]
-        array.flush()
-        del array
+            for face in part:
+                data = face.tobytes()
+                file.write(data)
+                hashes.append(hashlib.blake2b(data, digest_size=8).digest())
     content = np.frombuffer(b"".join(hashes), np.uint64)
     with replacing(out / "labels.npz") as temporary, open(temporary, "wb") as file:
         np.savez(file, content=content, **labels)

@@ -7,14 +7,18 @@ import io
 import re
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+OLDEST = 120  # years; more, or less than none, is a slip: the age is not known
 UTKFACE_NAME = re.compile(r"^(\d{1,3})_([01])_([0-4])_\d+")  # [age]_[gender]_[race]_[date]
 
 
@@ -46,64 +50,81 @@ class Container:
             self._sizes = {p.relative_to(self.path).as_posix(): p for p in files}
         elif not self.path.is_file():
             raise BadSource(f"there is no folder or archive {path}: check the path")
-        elif zipfile.is_zipfile(self.path):
-            self._zip = zipfile.ZipFile(self.path)
-            self._sizes = {i.filename: i for i in self._zip.infolist() if not i.is_dir()}
         else:
-            self._open_tar()
+            self._open_archive()
         self.names = list(self._sizes)
 
-    def _open_tar(self) -> None:
+    def _open_archive(self) -> None:
         try:
+            if zipfile.is_zipfile(self.path):
+                self._zip = zipfile.ZipFile(self.path)
+                self._sizes = {i.filename: i for i in self._zip.infolist() if not i.is_dir()}
+                return
             self._tar = tarfile.open(self.path)  # noqa: SIM115  (read from until we end)
             for member in self._tar:
                 if member.isfile():
                     self._sizes[member.name] = member
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except Exception as error:  # damage raises of many kinds, zlib's and struct's among them
             if not self._sizes:
                 raise BadSource(
-                    f"{self.path} is neither a folder nor a whole .tar, .tar.gz or .zip ({error}): "
-                    "download it again"
+                    f"{self.path} is neither a folder nor a whole .tar, .tar.gz or .zip "
+                    f"({_first_line(error)}): download it again"
                 ) from error
-            self.damage = f"the archive is cut short after {len(self._sizes)} files ({error})"
+            kept = len(self._sizes)
+            self.damage = f"the archive is cut short after {kept} files ({_first_line(error)})"
 
     def read(self, name: str) -> bytes:
         """The bytes of one member; OSError when it is damaged or too large for a picture."""
         entry = self._sizes[name]
         if isinstance(entry, Path):
-            return entry.read_bytes()
-        size = entry.size if isinstance(entry, tarfile.TarInfo) else entry.file_size
+            size = entry.stat().st_size
+        else:
+            size = entry.size if isinstance(entry, tarfile.TarInfo) else entry.file_size
         if size > self.MAX_MEMBER:
             raise OSError(f"{size} bytes are too many for one picture")
+        if isinstance(entry, Path):
+            return entry.read_bytes()
         try:
             if isinstance(entry, zipfile.ZipInfo):
                 return self._zip.read(entry)
-            data = self._tar.extractfile(entry).read()
-        except (tarfile.TarError, zipfile.BadZipFile, EOFError, RuntimeError) as error:
-            raise OSError(f"damaged in the archive: {error}") from error
+            file = self._tar.extractfile(entry)
+            assert file is not None  # only files were listed
+            data = file.read()
+        except Exception as error:  # as above; a password that is wanted is another
+            raise OSError(f"damaged in the archive: {_first_line(error)}") from error
         if len(data) < size:
             raise OSError("the archive ends within this file")
         return data
 
     def pictures(self) -> list[str]:
         """Names that end as pictures do, hidden and macOS resource files left out."""
-        return [
-            n
-            for n in self.names
-            if PurePosixPath(n).suffix.lower() in PICTURES
-            and not PurePosixPath(n).name.startswith(".")
-            and "__MACOSX" not in PurePosixPath(n).parts
-        ]
+        return [n for n in self._shown() if PurePosixPath(n).suffix.lower() in PICTURES]
+
+    def _shown(self) -> Iterator[str]:
+        for name in self.names:
+            path = PurePosixPath(name)
+            if not path.name.startswith(".") and "__MACOSX" not in path.parts:
+                yield name
 
     def item(self, name: str, **labels: int | str) -> Item:
         return Item(name, lambda: self.read(name), labels)
 
     def find(self, ending: str) -> str:
         """The one name with this ending; BadSource says what was looked for."""
-        for name in self.names:
+        for name in self._shown():
             if name.lower().endswith(ending):
                 return name
         raise BadSource(f"{self.path} holds no file that ends in {ending}: check its layout")
+
+    def text(self, ending: str) -> str:
+        """The text of the one file with this ending, whatever its line ends, without a BOM."""
+        name = self.find(ending)
+        try:
+            return self.read(name).decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise BadSource(
+                f"{name} in {self.path} is no UTF-8 text ({error.reason}): save it as UTF-8"
+            ) from error
 
 
 def utkface(path: Path, notes: dict) -> Iterator[Item]:
@@ -112,30 +133,37 @@ def utkface(path: Path, notes: dict) -> Iterator[Item]:
     for name in files.pictures():
         match = UTKFACE_NAME.match(PurePosixPath(name).name)
         if match:
-            age, gender, race = (int(group) for group in match.groups())
+            told, gender, race = match[1], int(match[2]), int(match[3])
         else:  # a field is missing, and nothing says which: only the age can be trusted
             notes.setdefault("incomplete_labels", []).append(name)
-            head = PurePosixPath(name).name.split("_")[0]
-            age, gender, race = (int(head) if head.isdigit() else -1), -1, -1
+            told, gender, race = PurePosixPath(name).name.split("_")[0], -1, -1
+        age = _years(told)
+        if match and age < 0:
+            notes.setdefault("incomplete_labels", []).append(name)
         yield files.item(name, age=age, gender=gender, race=race)
 
 
 def celeba(path: Path, notes: dict) -> Iterator[Item]:
     """img_align_celeba/ and list_attr_celeba.txt: 40 attributes as 0 and 1."""
     files = _opened(path, notes)
-    lines = files.read(files.find("list_attr_celeba.txt")).decode().splitlines()
+    lines = files.text("list_attr_celeba.txt").splitlines()
     if len(lines) < 2 or "Smiling" not in lines[1]:
         raise BadSource("list_attr_celeba.txt lacks its two header lines: download it again")
     attributes, missing = lines[1].split(), 0
     where = {PurePosixPath(name).name: name for name in files.pictures()}
-    for row in lines[2:]:
+    for row in filter(str.strip, lines[2:]):
         name, *values = row.split()
         if name not in where:
             missing += 1
             continue
-        labels = {a: int(v == "1") for a, v in zip(attributes, values, strict=False)}
-        labels["gender"] = 1 - labels.get("Male", 2)
-        labels["Beard"] = 1 - labels.get("No_Beard", 2)
+        told = [{"1": 1, "-1": 0}.get(value, -1) for value in values]
+        if len(told) != len(attributes):  # which of them is missing, nothing says
+            told = [-1] * len(attributes)
+        if -1 in told:
+            notes.setdefault("incomplete_labels", []).append(where[name])
+        labels = dict(zip(attributes, told, strict=True))
+        for label, opposite in (("gender", "Male"), ("Beard", "No_Beard")):
+            labels[label] = {0: 1, 1: 0}.get(labels.get(opposite, -1), -1)
         yield files.item(where[name], **labels)
     notes["missing_images"] = missing
 
@@ -161,20 +189,21 @@ def folders(path: Path, notes: dict) -> Iterator[Item]:
 def morph2(path: Path, notes: dict) -> Iterator[Item]:
     """Pictures and a CSV of path, age, gender (M/F), perhaps person."""
     files = _opened(path, notes)
-    table = io.StringIO(files.read(files.find(".csv")).decode("utf-8-sig"))
-    rows = csv.DictReader(table)
-    rows.fieldnames = [f.strip().lower() for f in rows.fieldnames or []]
-    if not {"path", "age", "gender"} <= set(rows.fieldnames):
-        raise BadSource(f"the CSV has columns {rows.fieldnames}: it needs path, age and gender")
-    where = {PurePosixPath(name).name: name for name in files.pictures()}
+    rows = _table(files.text(".csv"))
+    if not rows or not {"path", "age", "gender"} <= set(rows[0]):
+        columns = [*rows[0]] if rows else "no rows"
+        raise BadSource(f"the CSV of {path} has {columns}: it needs path, age and gender")
+    named = defaultdict(list)
+    for file in files.pictures():
+        named[PurePosixPath(file).name].append(file)
     missing = 0
     for row in rows:
-        name = where.get(PurePosixPath(row["path"] or "").name)
+        name = _of_path(row["path"], named)
         if name is None:
             missing += 1
             continue
-        age, gender = (row["age"] or "").strip(), (row["gender"] or "").strip().upper()[:1]
-        labels: dict[str, int | str] = {"age": int(float(age)) if age else -1}
+        gender = row["gender"].strip().upper()[:1]
+        labels: dict[str, int | str] = {"age": _years(row["age"])}
         labels["gender"] = {"M": 0, "F": 1}.get(gender, -1)
         if row.get("person"):
             labels["person"] = row["person"]
@@ -187,15 +216,18 @@ def morph2(path: Path, notes: dict) -> Iterator[Item]:
 def frey(path: Path, notes: dict) -> Iterator[Item]:
     """frey_rawface.mat: `ff`, uint8, 560 × 1965, a column a frame of 28 × 20."""
     from scipy.io import loadmat
-    from scipy.io.matlab import MatReadError
 
     try:
         frames = loadmat(path)["ff"]
+        if frames.dtype != np.uint8:
+            raise TypeError(f"its ff is of {frames.dtype}, not uint8")
         frames = frames.T.reshape(-1, 28, 20, 1)  # (560, N) -> (N, 28, 20, 1)
-    except (OSError, KeyError, ValueError, TypeError, NotImplementedError, MatReadError) as error:
-        raise BadSource(f"{path} is not frey_rawface.mat ({error}): download it again") from error
+    except Exception as error:  # scipy raises of many kinds, zlib's and struct's among them
+        raise BadSource(
+            f"{path} is not frey_rawface.mat ({_first_line(error)}): download it again"
+        ) from error
     for i, frame in enumerate(frames):
-        yield Item(f"frame{i:04d}", lambda frame=frame: frame)
+        yield Item(f"frame{i:04d}", partial(np.asarray, frame))
 
 
 def lfw(path: Path | None, notes: dict) -> Iterator[Item]:
@@ -205,7 +237,8 @@ def lfw(path: Path | None, notes: dict) -> Iterator[Item]:
     people = fetch_lfw_people(data_home=path, color=True, resize=1.0, slice_=None)
     for i, (image, who) in enumerate(zip(people.images, people.target, strict=True)):
         levels = (image * (255 if image.max() <= 1 else 1)).astype(np.uint8)
-        yield Item(f"lfw{i:05d}", lambda a=levels: a, {"person": str(people.target_names[who])})
+        labels: dict[str, int | str] = {"person": str(people.target_names[who])}
+        yield Item(f"lfw{i:05d}", partial(np.asarray, levels), labels)
 
 
 def hub(name: str, notes: dict) -> Iterator[Item]:
@@ -215,7 +248,7 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
     try:
         whole = datasets.load_dataset(name, split="train")
     except Exception as error:  # the library raises of many kinds: all mean "not to be had"
-        raise BadSource(f"the dataset {name} cannot be loaded: {error}") from error
+        raise BadSource(f"the dataset {name} cannot be loaded: {_first_line(error)}") from error
     columns = [c for c, kind in whole.features.items() if isinstance(kind, datasets.Image)]
     if not columns:
         raise BadSource(f"the dataset {name} has no image column among {whole.column_names}")
@@ -224,14 +257,15 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
              ("int8", "int16", "int32", "int64", "bool", "string")]  # fmt: skip
     for i, row in enumerate(whole.select_columns(plain)):
         labels = {c: _label(value) for c, value in row.items()}
-        yield Item(f"row{i:06d}", lambda i=i: _hub_bytes(whole[i][columns[0]]), labels)
+        yield Item(f"row{i:06d}", partial(_hub_bytes, whole, i, columns[0]), labels)
 
 
-def _label(value: object) -> int | str:
+def _label(value: str | int | None) -> int | str:
     return value if isinstance(value, str) else -1 if value is None else int(value)
 
 
-def _hub_bytes(cell: dict) -> bytes:
+def _hub_bytes(rows: Sequence[dict], row: int, column: str) -> bytes:
+    cell = rows[row][column]
     return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
 
 
@@ -240,8 +274,43 @@ def _opened(path: Path, notes: dict) -> Container:
     if files.damage:
         notes["damage"] = files.damage
     if not files.pictures():
-        raise BadSource(f"{path} holds no pictures: check that it is the right archive or folder")
+        inner = next((name for name in files.names if name.lower().endswith(ARCHIVES)), None)
+        hint = f"unpack {inner} and give that" if inner else "check that it is the right one"
+        raise BadSource(f"{path} holds no pictures: {hint}")
     return files
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def _years(text: str | None) -> int:
+    """An age from a name or a table; −1 where it is none, or none that anybody has."""
+    try:
+        years = int(float(text or ""))
+    except (ValueError, OverflowError):
+        return -1
+    return years if 0 <= years <= OLDEST else -1
+
+
+def _table(text: str) -> list[dict[str, str]]:
+    """The rows of a CSV by its column names in lower case; what a row lacks is empty."""
+    try:
+        header, *rows = [*csv.reader(io.StringIO(text, newline=None))] or [[]]
+    except csv.Error as error:
+        raise BadSource(f"the CSV cannot be read ({error}): save it again as CSV") from error
+    names = [name.strip().lower() for name in header]
+    filled = [row + [""] * (len(names) - len(row)) for row in rows if row]
+    return [dict(zip(names, row, strict=False)) for row in filled]
+
+
+def _of_path(path: str, named: dict[str, list[str]]) -> str | None:
+    """The picture that a table means by `path`, None where none or several can be meant."""
+    path = path.strip().replace("\\", "/")
+    found = named.get(PurePosixPath(path).name, [])
+    if len(found) > 1:  # the same last part in several folders
+        found = [name for name in found if f"/{name}".endswith(f"/{path.lstrip('./')}")]
+    return found[0] if len(found) == 1 else None
 
 
 SOURCES: dict[str, Callable[..., Iterator[Item]]] = {

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facevae.align import FRAME, Alignment, NoFaceFound, UnreadablePhoto, align, open_photo
+from facevae.align import (
+    FRAME,
+    Alignment,
+    Landmarks,
+    NoFaceFound,
+    UnreadablePhoto,
+    align,
+    open_photo,
+)
+from facevae.face import located
 
 PLAIN = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 
@@ -206,3 +215,12 @@ def test_what_is_no_file_is_refused(tmp_path):
     for photo in (tmp_path, tmp_path / "absent.jpg", None, 7, np.zeros((2, 2, 7)), np.zeros(5)):
         with pytest.raises(UnreadablePhoto):
             open_photo(photo)
+
+
+@pytest.mark.parametrize("find", [align, lambda photo: located(photo, 0, None)])
+def test_a_face_of_a_few_pixels_is_refused_with_the_reason(find, monkeypatch):
+    tiny = [Landmarks(7 * FRAME + 50, confidence=1.0, area=49.0)]  # its crop has 7 pixels a side
+    for module in ("align", "face"):
+        monkeypatch.setattr(f"facevae.{module}.find_faces", lambda photo: tiny)
+    with pytest.raises(NoFaceFound, match="too small to use: the points lie too close together"):
+        find(Image.new("RGB", (200, 200)))
