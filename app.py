@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 # Read when gradio and torch are imported. Threads that wait must not spin: beside another busy
 # program that makes finding a face twenty times slower.
@@ -20,10 +21,13 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 import facevae
 from facevae.page import age, edit, endpoints, explore, learn, morph
 from facevae.page.desk import ASSETS, Desk
+from facevae.page.guard import Blocks, Guard
+from facevae.page.lanes import share_cores
 from facevae.page.parts import Page
 
 TABS = {
@@ -46,7 +50,7 @@ for non-commercial research, and knows some kinds of faces better than others.</
 def build(studio: facevae.Studio, max_side: int = MAX_SIDE) -> gr.Blocks:
     gr.set_static_paths([ASSETS / "app", ASSETS / "portraits"])  # served from where they lie
     desk = Desk(studio, max_side)
-    with gr.Blocks(title="Face studio", delete_cache=SWEEP) as blocks:
+    with Blocks(title="Face studio", delete_cache=SWEEP) as blocks:
         gr.HTML(HEADER, elem_classes="header")
         with gr.Tabs(elem_classes="tabs") as tabs:
             page = Page(desk, blocks, tabs)
@@ -59,9 +63,10 @@ def build(studio: facevae.Studio, max_side: int = MAX_SIDE) -> gr.Blocks:
     return blocks
 
 
-def launch(page: gr.Blocks, **where):
+def launch(page: gr.Blocks, **where: Any) -> tuple[gr.routes.App, str, str]:
     """Start the page with its look, and with nothing kept or sent that need not be."""
     scripts = [file.read_text(encoding="utf-8") for file in sorted((ASSETS / "app").glob("*.js"))]
+    page.queue(api_open=False)  # a request past the queue would be worked on beside all others
     return page.launch(
         theme=gr.themes.Base(font=("system-ui", "sans-serif")),  # nothing is fetched from elsewhere
         css_paths=[ASSETS / "app.css", *sorted((ASSETS / "app").glob("*.css"))],
@@ -72,6 +77,7 @@ def launch(page: gr.Blocks, **where):
         max_file_size="20mb",
         state_session_capacity=100,
         ssr_mode=False,
+        app_kwargs={"middleware": [Middleware(Guard)]},
         **where,
     )
 
@@ -111,6 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if asked.mcp and not has_mcp():
             raise ValueError("--mcp needs one package more: pip install 'gradio[mcp]'")
+        share_cores()
         studio = facevae.Studio.load(asked.model)
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)

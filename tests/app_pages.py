@@ -177,10 +177,13 @@ def wait_for_change(page, selector: str, old: np.ndarray) -> np.ndarray:
     raise AssertionError(f"{selector} never changed")
 
 
-def settled(page, selector: str, count: dict) -> np.ndarray:
-    """A canvas once no live request is under way."""
-    for _ in range(100):
+def settled(page, selector: str, count: dict, calm: int = 4) -> np.ndarray:
+    """A canvas once no live request has been under way at `calm` looks, 0.1 s apart: a busy
+    machine sends the next one late."""
+    quiet = 0
+    for _ in range(150):
         page.wait_for_timeout(100)
-        if not count["now"]:
+        quiet = 0 if count["now"] else quiet + 1
+        if quiet == calm:
             return pixels(page, selector)
     raise AssertionError("the requests never end")

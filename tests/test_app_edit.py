@@ -12,6 +12,7 @@ import app
 import facevae
 from facevae import align
 from facevae.page import desk, edit
+from tests import app_pages
 from tests.app_pages import (
     PORTRAITS,
     WIDTHS,
@@ -40,13 +41,7 @@ def open_edit(visit, *how):
 
 def settled(page, count: dict) -> np.ndarray:
     """The edited face once no request is under way."""
-    page.wait_for_timeout(60)
-    for _ in range(100):
-        if not count["now"]:
-            page.wait_for_timeout(60)  # until it is painted
-            return pixels(page, AFTER)
-        page.wait_for_timeout(30)
-    raise AssertionError("the requests never end")
+    return app_pages.settled(page, AFTER, count)
 
 
 def slide(page, attribute: str, *values: float) -> None:

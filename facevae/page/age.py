@@ -6,7 +6,7 @@ which the visitor may correct. The server keeps no more than the face.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 
@@ -16,7 +16,6 @@ from PIL import Image
 
 from facevae.page.desk import (
     KINDS,
-    RESTED,
     SAVED_FRAMES,
     SIDE,
     Desk,
@@ -24,8 +23,9 @@ from facevae.page.desk import (
     animation,
     encoded,
     jpeg,
+    rested,
 )  # fmt: skip
-from facevae.page.parts import LATEST, OWN, Page, Target, face_side, live, of_face
+from facevae.page.parts import LATEST, START, Page, Target, face_side, live, of_face
 from facevae.studio import Studio
 
 YOUNGEST, OLDEST, STEP = 10, 80, 5  # years, of the strip and between its frames
@@ -42,12 +42,14 @@ def ages(studio: Studio) -> list[int]:
 def look(desk: Desk, face: Sitter | None) -> dict:
     """What the page begins a new face with."""
     if face is None:
-        raise gr.Error(RESTED)
+        raise rested()
+    assert face.years is not None  # the tab is there only with a guide, who reads them
     return {"crop": jpeg(face.crop_at(SIDE)), "own": round(face.years), "gender": face.gender}
 
 
 def corrected(desk: Desk, face: Sitter, wish: dict) -> tuple[Sitter, float]:
     """The face as old and of the gender that the wish says, and the wished detail."""
+    assert face.years is not None  # as above
     low, high = desk.studio.guide.curves.span
     own = min(high, max(low, float(wish["own"])))
     if own == round(face.years):  # not corrected: the page shows whole years
@@ -56,11 +58,10 @@ def corrected(desk: Desk, face: Sitter, wish: dict) -> tuple[Sitter, float]:
     return replace(face, years=own, gender=int(bool(wish["gender"]))), detail
 
 
-def aged(desk: Desk, face: Sitter, wish: dict, years: Sequence[float]) -> Iterator[Image.Image]:
+def aged(desk: Desk, face: Sitter, wish: dict, years: Iterable[float]) -> Iterator[Image.Image]:
     face, detail = corrected(desk, face, wish)
     for age in years:
-        with desk.turn:  # one by one, so that others' live pictures come between
-            yield desk.studio.age(face, float(age), detail, SIDE)
+        yield desk.studio.age(face, float(age), detail, SIDE)
 
 
 def strip(desk: Desk, face: Sitter, wish: dict) -> dict:
@@ -78,8 +79,7 @@ def animate(desk: Desk, face: Sitter, wish: dict) -> dict:
 def keep(desk: Desk, face: Sitter, wish: dict) -> dict:
     """The whole photo with the face "at" an age put back into it, as a PNG without metadata."""
     face, detail = corrected(desk, face, wish)
-    with desk.turn:
-        whole = desk.studio.age(face, float(wish["at"]), detail, paste=True)
+    whole = desk.studio.age(face, float(wish["at"]), detail, paste=True)
     return {"name": "aged-photo.png", "uri": encoded(whole, "PNG")}
 
 
@@ -93,20 +93,21 @@ def build(page: Page) -> None:
     with gr.Row(elem_classes=["one-face", "age"]):
         with gr.Column(elem_classes="source", min_width=0):
             face, crop, line, changes = face_side(desk, "Face", "aged")
-        functions = [of_face(page, face, answer) for answer in (strip, animate, keep)]
+        functions = [of_face(page, desk.patient, face, own) for own in (strip, animate, keep)]
         low, high = desk.studio.guide.curves.span
         player = live("face-ages", *functions, years=years, decade=DECADE, kinds=KINDS,
                       span=[low, high])  # fmt: skip
 
     def follow(change: gr.events.Dependency) -> None:
-        change.then(partial(look, desk), face, player, **LATEST)
+        change.then(desk.patient.of(partial(look, desk)), face, player, **LATEST)
 
     def begin(origin: dict | None) -> tuple:
         first, crop = page.recall(origin)
         return first, crop, look(desk, first)
 
     opened = "() => linkedFace('age')"
-    page.blocks.load(begin, gr.JSON(visible=False), [face, crop, player], js=opened, **OWN)
+    begun = page.begins(begin)
+    page.blocks.load(begun, gr.JSON(visible=False), [face, crop, player], js=opened, **START)
     for change in changes:
         follow(change)
     page.targets["aged"] = Target("Face to age", "age", [face, crop, line], follow)

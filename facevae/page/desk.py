@@ -8,17 +8,19 @@ import io
 import json
 import random
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Lock
+from typing import Any
 
 import gradio as gr
 from PIL import Image
+from torch import Tensor
 
 import facevae
 from facevae import align, pictures
+from facevae.page.lanes import Lane
 from facevae.page.planes import Planes
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -37,20 +39,28 @@ MOST_FRAMES = 60  # of a long one
 RESTED = "This page has rested for an hour, and your faces were forgotten. Reload it to go on."
 
 
+def rested() -> gr.Error:
+    return gr.Error(RESTED, print_exception=False)
+
+
 @dataclass(frozen=True, eq=False)
 class Sitter(facevae.Face):
-    """A face that keeps its residual: the pad asks for it many times a second."""
+    """A face that keeps its crop and its residual: sliders ask for them many times a second."""
 
-    kept: dict = field(default_factory=dict)
+    kept: dict = field(default_factory=dict)  # of each the size that was asked for last
 
-    def residual(self, size: int):
-        """As `Face.residual`, remembered for the size that was asked for last."""
-        found = self.kept.get(size)
-        if found is None:
-            found = super().residual(size)
-            self.kept.clear()
-            self.kept[size] = found
-        return found  # not self.kept[size]: others may ask for another size meanwhile
+    def residual(self, size: int) -> Tensor:
+        return self._remembered("residual", size, super().residual)
+
+    def crop_at(self, size: int) -> Image.Image:
+        return self._remembered("crop", size, super().crop_at)
+
+    def _remembered(self, what: str, size: int, make: Callable[[int], Any]) -> Any:
+        of_size, found = self.kept.get(what, (None, None))
+        if of_size != size:
+            found = make(size)
+            self.kept[what] = size, found
+        return found  # not from self.kept: others may ask for another size meanwhile
 
 
 class Desk:
@@ -58,7 +68,9 @@ class Desk:
 
     def __init__(self, studio: facevae.Studio, max_side: int) -> None:
         self.studio, self.max_side = studio, max_side
-        self.turn = Lock()  # of the live pictures: side by side they would only slow each other
+        self.live = Lane()  # what follows a finger
+        self.patient = Lane(niceness=5)  # photos, strips, files: they may take a second
+        self.programs = Lane(niceness=10)
         background = ThreadPoolExecutor(1)
         self.opening = background.submit(self.open)  # while the server starts
         self.planes = background.submit(Planes, studio)
@@ -71,10 +83,10 @@ class Desk:
             faces.append(self.nobody(self.studio.sample(1, seed)[0]))
         names = (*PORTRAITS, "Nobody", "Nobody")
         origins = (None, None, *({"draw": seed} for seed in STRANGERS))
-        return *faces, *map(figure, faces, names, origins), self.strip(*faces[:2])
+        return *faces, *map(figure, faces, names, origins), self.strip(faces[0], faces[1])
 
-    def read(self, photo: align.PhotoLike, **known) -> Sitter:
-        face = self.studio.read(align.open_photo(photo, self.max_side), **known)
+    def read(self, photo: align.PhotoLike, eyes: align.Eyes | None = None) -> Sitter:
+        face = self.studio.read(align.open_photo(photo, self.max_side), eyes=eyes)
         own = {"gender": 1} if photo in SITTERS else {}  # the reader errs on one of them
         return Sitter(**vars(face) | own)
 
@@ -82,7 +94,7 @@ class Desk:
         """A face that the model drew; where its eyes are is known."""
         return self.read(drawn, eyes=align.FRAME[:2] * drawn.width)
 
-    def add(self, photo: align.PhotoLike, face: Sitter, name="Your photo") -> tuple:
+    def add(self, photo: align.PhotoLike, face: Sitter | None, name: str = "Your photo") -> tuple:
         """The face in a photo, its figure and a line to read; the old face if there is no new."""
         try:
             face = self.read(photo)
@@ -101,11 +113,13 @@ class Desk:
         face = self.nobody(drawn)
         return face, figure(face, "Nobody", origin), ""
 
-    def frames(self, steps: int, a: Sitter, b: Sitter, detail: float, path: str, side=SIDE):
+    def frames(
+        self, steps: int, a: Sitter, b: Sitter, detail: float, path: str, side: int = SIDE
+    ) -> list[Image.Image]:
         _awake(a, b)
         return self.studio.morph_strip(a, b, steps, detail=detail, path=path, size=side)
 
-    def strip(self, a: Sitter, b: Sitter, path="linear") -> dict[str, list[str]]:
+    def strip(self, a: Sitter, b: Sitter, path: str = "linear") -> dict[str, list[str]]:
         """With all of the photos' detail and with none: the page blends the two by itself."""
         kinds = {"frames": 1.0, "plain": 0.0}
         return {
@@ -113,7 +127,9 @@ class Desk:
             for kind, detail in kinds.items()
         }
 
-    def save(self, kind: str, a, b, detail, path, seconds: float, side: int) -> dict[str, str]:
+    def save(
+        self, kind: str, a: Sitter, b: Sitter, detail: float, path: str, seconds: float, side: int
+    ) -> dict[str, str]:
         """An animation, there and back; as a data URI, so that no copy stays on the server."""
         steps = min(MOST_FRAMES, round(SAVED_FRAMES / SAVED_SECONDS * seconds))
         frames = self.frames(steps, a, b, detail, path, side)
@@ -127,13 +143,12 @@ class Desk:
 
     def blend(self, faces: Sequence[Sitter], weights: Sequence[float], detail: float) -> str:
         """Several faces as one, a JPEG's data URI."""
-        with self.turn:
-            return jpeg(self.studio.blend(faces, weights, detail, SIDE))
+        return jpeg(self.studio.blend(faces, weights, detail, SIDE))
 
 
 def _awake(*faces: Sitter | None) -> None:
     if None in faces:
-        raise gr.Error(RESTED)
+        raise rested()
 
 
 def animation(
@@ -150,7 +165,7 @@ def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def encoded(picture: Image.Image, kind: str, **how) -> str:
+def encoded(picture: Image.Image, kind: str, **how: Any) -> str:
     """A picture as a data URI: "JPEG" or "PNG"."""
     buffer = io.BytesIO()
     picture.save(buffer, kind, **how)

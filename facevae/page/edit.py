@@ -11,8 +11,8 @@ from functools import partial
 
 import gradio as gr
 
-from facevae.page.desk import RESTED, SIDE, Desk, Sitter, encoded, jpeg
-from facevae.page.parts import LATEST, OWN, Page, Target, face_side, live, of_face
+from facevae.page.desk import SIDE, Desk, Sitter, encoded, jpeg, rested
+from facevae.page.parts import LATEST, START, Page, Target, face_side, live, of_face
 
 REACH = 1.5  # of a slider, either way: 1 has an attribute, -1 has it not
 GROUPS = {
@@ -49,7 +49,7 @@ def _labelled(word: re.Match) -> str:
 def look(desk: Desk, face: Sitter | None) -> tuple[dict, str]:
     """What the page begins a new face with, and what the model sees of it."""
     if face is None:
-        raise gr.Error(RESTED)
+        raise rested()
     seen = jpeg(desk.studio.reconstruct(face))
     shown = {"before": jpeg(face.crop_at(SIDE)), "own": desk.studio.guide.strengths(face.mean)}
     return shown, (
@@ -66,24 +66,22 @@ def _asked(wish: dict) -> tuple[dict[str, float], float, list[str]]:
 def redraw(desk: Desk, face: Sitter, wish: dict) -> dict:
     """The edited face, and how strongly it has each attribute now."""
     wanted, detail, locked = _asked(wish)
-    with desk.turn:
-        try:
-            picture = desk.studio.edit(face, wanted, detail, locked, SIDE)
-        except ValueError as error:
-            return {"error": in_words(error)}
-        code = desk.studio.guide.placed(face.mean, wanted, locked)
-        return {"picture": jpeg(picture), "now": desk.studio.guide.strengths(code)}
+    try:
+        picture = desk.studio.edit(face, wanted, detail, locked, SIDE)
+    except ValueError as error:
+        return {"error": in_words(error)}
+    code = desk.studio.guide.placed(face.mean, wanted, locked)
+    return {"picture": jpeg(picture), "now": desk.studio.guide.strengths(code)}
 
 
 def keep(desk: Desk, face: Sitter, wish: dict) -> dict:
     """A PNG to keep, without metadata: the face alone, or its whole photo."""
     wanted, detail, locked = _asked(wish)
     side = None if wish["whole"] else max(SIDE, min(1024, round(face.alignment.side)))
-    with desk.turn:
-        try:
-            picture = desk.studio.edit(face, wanted, detail, locked, side, paste=wish["whole"])
-        except ValueError as error:
-            return {"error": in_words(error)}
+    try:
+        picture = desk.studio.edit(face, wanted, detail, locked, side, paste=wish["whole"])
+    except ValueError as error:
+        return {"error": in_words(error)}
     name = "edited-photo.png" if wish["whole"] else "edited-face.png"
     return {"name": name, "uri": encoded(picture, "PNG")}
 
@@ -99,19 +97,21 @@ def build(page: Page) -> None:
         with gr.Column(elem_classes="source", min_width=0):
             face, crop, line, changes = face_side(desk, "Face", "edited")
             seen = gr.HTML(elem_classes=["crop", "seen"], apply_default_css=False)
-        functions = [of_face(page, face, answer) for answer in (redraw, keep)]
-        editor = live("face-editor", *functions, groups=rows, reach=REACH)
+        drawn = of_face(page, desk.live, face, redraw)
+        kept = of_face(page, desk.patient, face, keep)
+        editor = live("face-editor", drawn, kept, groups=rows, reach=REACH)
     shown = [editor, seen]
 
     def follow(change: gr.events.Dependency) -> None:
-        change.then(partial(look, desk), face, shown, **LATEST)
+        change.then(desk.patient.of(partial(look, desk)), face, shown, **LATEST)
 
     def begin(origin: dict | None) -> tuple:
         first, crop = page.recall(origin)
         return first, crop, *look(desk, first)
 
     opened = "() => linkedFace('edit')"
-    page.blocks.load(begin, gr.JSON(visible=False), [face, crop, *shown], js=opened, **OWN)
+    begun = page.begins(begin)
+    page.blocks.load(begun, gr.JSON(visible=False), [face, crop, *shown], js=opened, **START)
     for change in changes:
         follow(change)
     page.targets["edited"] = Target("Face to edit", "edit", [face, crop, line], follow)

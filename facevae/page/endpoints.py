@@ -7,10 +7,9 @@ Gradio shows names, types and docstrings by `Client(url).view_api()` and on the 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from typing import Any, TypeGuard
 
 import gradio as gr
 from gradio.data_classes import ImageData
@@ -20,7 +19,7 @@ from pydantic import ValidationError
 import facevae
 from facevae.page.desk import SIDE, Desk
 from facevae.page.edit import REACH
-from facevae.page.parts import photo_input
+from facevae.page.parts import photo_input, take_by
 
 MOST_SAMPLES, MOST_SEED = 64, 2**31 - 1
 APART = {"concurrency_id": "programs", "concurrency_limit": 1}  # the page waits for none of them
@@ -33,7 +32,7 @@ def refused(reason: str) -> gr.Error:
 
 
 @contextmanager
-def told():
+def told() -> Iterator[None]:
     """What the studio says of bad input, NoFaceFound among it, as the caller's answer."""
     try:
         yield
@@ -45,9 +44,9 @@ class Upload(ImageData):
     """A photo as it is sent. Gradio would log in full what is none, such as the name of a file."""
 
     @classmethod
-    def model_validate(cls, given: object, **how) -> Upload:
+    def model_validate(cls, obj: Any, **how: Any) -> Upload:
         try:
-            return super().model_validate(given, **how)
+            return super().model_validate(obj, **how)
         except ValidationError:
             raise refused("a photo must be uploaded: gradio_client's handle_file does it") from None
 
@@ -145,9 +144,10 @@ def shape(paste: bool) -> tuple[int | None, bool]:
     return (None, True) if paste else (SIDE, False)
 
 
-def between(value: object, low: float, high: float) -> bool:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and low <= value <= high  # false for NaN, too
+def between(value: object, low: float, high: float) -> TypeGuard[float]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return low <= value <= high  # false for NaN, too
 
 
 def checked_strengths(strengths: object) -> dict[str, float]:
@@ -176,20 +176,15 @@ def number(
             raise refused(f"{label} must be {kind} from {low} to {high}, not {given!r}")
         return int(given) if whole else given
 
-    component.preprocess = checked
+    take_by(component, checked)
     return component
 
 
 def build(desk: Desk) -> None:
     program = Program(desk)
 
-    worker = ThreadPoolExecutor(1)  # one thread: each that has run a network holds on to memory
-
     def offer(function: Callable, inputs: list, output: gr.components.Component) -> None:
-        @wraps(function)
-        def answer(*given):
-            return worker.submit(function, *given).result()
-
+        answer = desk.programs.of(function)
         gr.on([], answer, inputs, output, api_name=function.__name__, **APART)
 
     with gr.Row(visible=False):

@@ -57,25 +57,22 @@ class Explorer:
 
     @torch.inference_mode()
     def picture(self, spot: dict) -> Image.Image:
-        with self.desk.turn:
-            return pictures.to_pil(self.decode(self.code(spot)))[0]
+        return pictures.to_pil(self.decode(self.code(spot)))[0]
 
     @torch.inference_mode()
     def gallery(self, wish: dict) -> list[str]:
-        with self.desk.turn:
-            codes = self.drawn(MANY, wish["seed"], wish["temperature"])
-            faces = self.decode(self.settled(codes, wish))
+        codes = self.drawn(MANY, wish["seed"], wish["temperature"])
+        faces = self.decode(self.settled(codes, wish))
         return [jpeg(face) for face in pictures.to_pil(faces)]
 
     @torch.inference_mode()
     def nearest(self, spot: dict) -> list[dict]:
         """Of the others those whose codes lie nearest to a spot's, the spot itself left out."""
-        with self.desk.turn:
-            apart = torch.cdist(self.code(spot), self.others)[0]  # (OTHERS,)
-            if "other" in spot:
-                apart[int(spot["other"])] = torch.inf
-            places = apart.topk(NEAREST, largest=False).indices
-            faces = pictures.to_pil(self.decode(self.others[places]))
+        apart = torch.cdist(self.code(spot), self.others)[0]  # (OTHERS,)
+        if "other" in spot:
+            apart[int(spot["other"])] = torch.inf
+        places = apart.topk(NEAREST, largest=False).indices
+        faces = pictures.to_pil(self.decode(self.others[places]))
         pairs = zip(places.tolist(), faces, strict=True)
         return [{"other": place, "picture": jpeg(face)} for place, face in pairs]
 
@@ -84,8 +81,7 @@ class Explorer:
         """Faces all over a map, as one picture."""
         steps = (torch.arange(TILES) + 0.5) / TILES * 2 - 1  # the middles of the tiles
         points = torch.cartesian_prod(steps, steps).flip(1)  # (TILES², 2), row by row
-        with self.desk.turn:
-            faces = self.decode(self.desk.planes.result().codes(points, latents))
+        faces = self.decode(self.desk.planes.result().codes(points, latents))
         small = [face.resize((TILE, TILE)) for face in pictures.to_pil(faces)]
         return jpeg(pictures.tile(small, TILES))
 
@@ -114,14 +110,15 @@ def build(page: Page) -> None:
     def background(wish: dict) -> str:
         return explorer.background(wish["latents"])
 
-    def strongest(_) -> list[int]:
+    def strongest(_: object) -> list[int]:
         return page.desk.strongest.result()[:OFFERED]
 
     def take(event: gr.EventData) -> tuple:
         return page.desk.place(explorer.picture(event.spot), event.spot)
 
     labels = {name: target.label for name, target in page.targets.items()}
-    functions = (gallery, face, nearest, background, strongest)
+    seldom = (gallery, nearest, background, strongest)
+    functions = [page.desk.live.served(face), *(page.desk.patient.served(one) for one in seldom)]
     settles = guided(page.desk)
     numbers = {"many": MANY, "others": OTHERS}
     explorer_element = live(
@@ -129,6 +126,6 @@ def build(page: Page) -> None:
     )
     for name, target in page.targets.items():
         send = getattr(explorer_element, name)
-        placed = send(take, None, list(target.shown), **EVERY)
+        placed = send(page.desk.patient.of(take), None, list(target.shown), **EVERY)
         target.follow(placed)
         send(None, None, page.tabs, js=f"() => openTab('{target.tab}')")

@@ -24,6 +24,8 @@ FURTHER = """<p>Built step by step in <code>notebooks/02_training_a_vae.ipynb</c
 @functools.cache
 def model(beta: int) -> tuple[FaceVAE, list[int]]:
     """A small model, and its latents, first those that carry the most nats in drawn faces."""
+    if beta not in BETAS:
+        raise ValueError(f"there is a model for each β of {BETAS}, not for {beta}")
     vae = FaceVAE.from_pretrained(ASSETS / "learn" / f"beta-{beta}")
     faces, _ = synthetic.draw_faces(128, vae.config.image_shape[1:])
     with torch.inference_mode():
@@ -78,5 +80,6 @@ def build(page: Page) -> None:
         for name in SLIDERS
     ]  # fmt: skip
     start = {name: START.get(name, row.default) for name, row in rows.items()}
-    live("vae-machine", someone, look, decode, betas=BETAS, sliders=sliders, start=start)
+    functions = [page.desk.live.served(one) for one in (someone, look, decode)]
+    live("vae-machine", *functions, betas=BETAS, sliders=sliders, start=start)
     gr.HTML(FURTHER, elem_classes="further", apply_default_css=False)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-import anyio.to_thread
 import gradio as gr
 
 from facevae.page.desk import KINDS, RESTED, SAVED_LENGTHS, SAVED_SECONDS, SAVED_SIDES, SIDE
-from facevae.page.parts import LATEST, OWN, Page, Target, face_side, live
+from facevae.page.lanes import understood
+from facevae.page.parts import LATEST, OWN, START, Page, Target, face_side, live
 
 SIDES = {"first": "First face", "second": "Second face", "third": "Third face",
          "fourth": "Fourth face"}  # fmt: skip
@@ -40,11 +40,13 @@ def build(page: Page) -> None:
     crops = [side[1] for side in sides.values()]
     shown = [*faces, *crops, player, detail, path]
     link = gr.JSON(visible=False)
-    opened = page.blocks.load(partial(begin, page), link, shown, js="() => linkedMorph()", **OWN)
+    work = desk.patient.of
+    start = page.begins(partial(begin, page))
+    opened = page.blocks.load(start, link, shown, js="() => linkedMorph()", **START)
     begun = "detail => { padDetail(detail); changedFaces(); }"
     opened.then(None, detail, None, js=begun)
     wanted = [a, b, detail, path]
-    path.input(desk.strip, [a, b, path], player, **LATEST)
+    path.input(work(desk.strip), [a, b, path], player, **LATEST)
     detail.input(None, detail, None, js="detail => padDetail(detail)")
     many.input(None, many, None, js="many => showFaces(+many)")
     for area, (face, crop, line, changes) in sides.items():
@@ -55,9 +57,9 @@ def build(page: Page) -> None:
         if area in ("first", "second"):
             page.targets[area] = Target(SIDES[area], "morph", [face, crop, line], follow)
     for kind, button in savers.items():
-        made = button.click(partial(desk.save, kind), [*wanted, seconds, side], saved, **OWN)
+        made = button.click(work(partial(desk.save, kind)), [*wanted, seconds, side], saved, **OWN)
         made.success(None, saved, None, js="file => download(file)")
-    pasted = whole.click(desk.save_photo, [*wanted, position], saved, **OWN,
+    pasted = whole.click(work(desk.save_photo), [*wanted, position], saved, **OWN,
                          js="(...wanted) => [...wanted.slice(0, 4), stripPosition()]")  # fmt: skip
     pasted.success(None, saved, None, js="file => download(file)")
     still.click(None, None, None, js="() => downloadStill()")
@@ -85,10 +87,13 @@ def choice(label: str, values: tuple, value: float, unit: str) -> gr.Dropdown:
                        container=False, elem_classes=["two", "choose"])  # fmt: skip
 
 
-def _changed(page: Page, wanted: list | None, player: gr.HTML, change) -> None:
+def _changed(
+    page: Page, wanted: list | None, player: gr.HTML, change: gr.events.Dependency
+) -> None:
     """After a face has changed: the strip if it is one of the first two, and the pad."""
     if wanted:
-        change = change.then(page.desk.strip, wanted, player, **LATEST)
+        drawn = page.desk.patient.of(page.desk.strip)
+        change = change.then(drawn, wanted, player, **LATEST)
     change.then(None, None, None, js="() => changedFaces()")
 
 
@@ -96,10 +101,11 @@ def morph_pad(page: Page, faces: list[gr.State]) -> gr.HTML:
     """The pad: weights of the faces in, their blend out, without Gradio's queue between."""
 
     async def blend(wish: dict, request: gr.Request) -> dict:
-        held = (await page.held(request, *faces))[: len(wish["weights"])]
+        with understood():
+            weights, detail = [float(weight) for weight in wish["weights"]], float(wish["detail"])
+        held = (await page.held(request, *faces))[: len(weights)]
         if None in held:
             return {"error": RESTED}
-        made = partial(page.desk.blend, held, wish["weights"], wish["detail"])
-        return {"picture": await anyio.to_thread.run_sync(made)}
+        return {"picture": await page.desk.live.soon(page.desk.blend, held, weights, detail)}
 
     return live("morph-pad", blend)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -39,7 +41,7 @@ class Planes:
         variances, axes = torch.linalg.eigh(covariance)  # ascending; axes are columns
         self.main = (axes * variances.clamp(min=0).sqrt()).T[[-1, -2]]  # (2, D)
 
-    def codes(self, points: Tensor, latents: tuple[int, int] | None = None) -> Tensor:
+    def codes(self, points: Tensor, latents: Sequence[int] | None = None) -> Tensor:
         """Codes (N, D) of points (N, 2) of a map, each coordinate from −1 to 1.
 
         Args:
