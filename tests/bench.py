@@ -1,120 +1,56 @@
-"""Figures, each beside its floor: `python tests/bench.py` (about three minutes, no test).
+"""Every figure of speed, each beside its floor or peer: `python tests/bench.py [TOPIC …]`.
 
-Training: images/s of the whole loop, data included, against the bare forward-backward-update of
-the same network on one batch in memory. Start: time until the app answers, against its imports.
+It prints Markdown, in about twelve minutes on two cores (no test): `> assets/benchmarks.md`.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
+import contextlib
+import importlib
 import os
-import statistics
-import subprocess
+import platform
 import sys
-import tempfile
 import time
-import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import facevae
-from facevae import losses
-from facevae.studio import FOLDER
-
-FACES, ROUNDS, PORT = 2048, 3, 7955
+ROOT = Path(__file__).resolve().parent.parent
+TOPICS = ("training", "preparation", "inference", "growth", "processes")
 
 
-def bare_step(recipe: facevae.Recipe, shape: tuple[int, int, int], steps: int = 24) -> float:
-    """Images/s of the step alone."""
-    config = dataclasses.replace(recipe.model, image_shape=shape)
-    model = facevae.FaceVAE(config).to(memory_format=torch.channels_last).train()
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.lr, weight_decay=0.0)
-    images = torch.rand(recipe.batch, *shape).contiguous(memory_format=torch.channels_last)
-    for step in range(steps + 2):
-        if step == 2:  # two to warm up
-            start = time.perf_counter()
-        log_likelihood, posterior = model(images)
-        loss = losses.negative_elbo(log_likelihood, posterior.kl()).mean()
-        optimizer.zero_grad(set_to_none=True)
-        (loss / images[0].numel()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
-        optimizer.step()
-    return steps * recipe.batch / (time.perf_counter() - start)
+def machine() -> str:
+    """One line on what the figures were taken on."""
+    import torch
+
+    from facevae.prepare import cores
+
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration):  # Linux alone says it there
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(x.split(":")[1].strip() for x in lines if x.startswith("model name"))
+    load = f", load {os.getloadavg()[0]:.1f} at the start" if hasattr(os, "getloadavg") else ""
+    return (f"{cores()} of {os.cpu_count()} cores ({name}), {torch.get_num_threads()} threads, "
+            f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}"
+            f"{load}")  # fmt: skip
 
 
-def whole_loop(recipe: facevae.Recipe, faces: facevae.FaceSet, folder: Path) -> float:
-    """Images/s of an epoch of the loop: memory map, conversion, mirroring and checks included."""
-    run = sys.modules["facevae.train"]._Run(recipe, faces, folder, torch.device("cpu"))
-    run._train_epoch(1, progress=False)
-    start = time.perf_counter()
-    run._train_epoch(2, progress=False)
-    used = len(run.rows["train"]) // recipe.batch * recipe.batch
-    return used / (time.perf_counter() - start)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("topics", nargs="*", metavar="TOPIC", help=f"of {', '.join(TOPICS)}")
+    topics = parser.parse_args().topics or list(TOPICS)
+    if unknown := set(topics) - set(TOPICS):
+        parser.error(f"no topic {', '.join(sorted(unknown))}: there are {', '.join(TOPICS)}")
+    command = " ".join(["python tests/bench.py", *(topics if topics != list(TOPICS) else [])])
+    print(f"# How fast it is\n\n`{command}`, {datetime.now(UTC):%Y-%m-%d}: {machine()}.\n")
+    start = time.monotonic()
+    for topic in topics:
+        importlib.import_module(f"tests.benchmarks.{topic}").report()
+    print(f"All of it took {(time.monotonic() - start) / 60:.1f} minutes.")
 
 
-def training(folder: Path) -> None:
-    faces = facevae.prepare("synthetic", out=folder / "faces", size=128, count=FACES)
-    recipe = facevae.RECIPES["studio"]
-    pairs = []
-    for _ in range(ROUNDS):  # in turn, so that a drifting machine touches both alike
-        pairs.append((whole_loop(recipe, faces, folder), bare_step(recipe, faces.image_shape)))
-    loop, bare = (statistics.median(column) for column in zip(*pairs, strict=True))
-    ratio = statistics.median(a / b for a, b in pairs)
-    print(f"training at 128×128: {loop:.0f} images/s; the bare step {bare:.0f}; ratio {ratio:.2f}")
-
-
-def decoding() -> None:
-    studio = facevae.Studio.load()
-    portraits = FOLDER.parent / "portraits"
-    times = []
-    studio.read(portraits / "grace_hopper.jpg")
-    for _ in range(5):
-        start = time.perf_counter()
-        a = studio.read(portraits / "grace_hopper.jpg")
-        times.append(time.perf_counter() - start)
-    b = studio.read(portraits / "eileen_collins.jpg")
-    start = time.perf_counter()
-    studio.morph_strip(a, b, steps=33, size=320)
-    strip = time.perf_counter() - start
-    print(f"one face read: {1000 * statistics.median(times):.0f} ms; "
-          f"a strip of 33 at 320 pixels: {1000 * strip:.0f} ms")  # fmt: skip
-
-
-def seconds(*command: str) -> float:
-    start = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
-    return time.perf_counter() - start
-
-
-def app_start() -> None:
-    """From the command to the first page, against importing torch and gradio and the weights."""
-    program = "import torch, gradio, facevae; facevae.Studio.load()"
-    floors, starts = [], []
-    for _ in range(ROUNDS):
-        floors.append(seconds(sys.executable, "-c", program))
-        start = time.perf_counter()
-        app = subprocess.Popen([sys.executable, "app.py", "--port", str(PORT)],
-                               stdout=subprocess.DEVNULL)  # fmt: skip
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{PORT}/", timeout=1).read()
-                break
-            except OSError:
-                time.sleep(0.02)
-        starts.append(time.perf_counter() - start)
-        app.terminate()
-        app.wait()
-    floor, start = statistics.median(floors), statistics.median(starts)
-    print(f"app ready in {start:.2f} s; imports and weights alone {floor:.2f} s; "
-          f"ratio {start / floor:.2f}")  # fmt: skip
-
-
-if __name__ == "__main__":
-    os.chdir(Path(__file__).resolve().parent.parent)
-    print(f"{os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    with tempfile.TemporaryDirectory() as folder:
-        training(Path(folder))
-    decoding()
-    app_start()
+if __name__ == "__main__":  # preparation's workers import this file, too
+    os.chdir(ROOT)
+    sys.path.insert(0, str(ROOT))
+    sys.path.remove(str(Path(__file__).resolve().parent))
+    main()

@@ -1,0 +1,1 @@
+"""The figures that `python tests/bench.py` prints, a topic a module."""
