@@ -113,7 +113,7 @@ def _augmented(images: Tensor, drawn: Tensor) -> Tensor:
     """
     moves = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)  # (B, 2, 3)
     moves[:, :, 2] = 2 * SHIFT * drawn[:, :2]
-    grid = F.affine_grid(moves, images.shape, align_corners=False)  # (B, H, W, 2)
+    grid = F.affine_grid(moves, list(images.shape), align_corners=False)  # (B, H, W, 2)
     shifted = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
     brightness, contrast = (CONTRAST * drawn[:, i, None, None, None] for i in (2, 3))
     return ((1 + contrast) * (shifted - 0.5) + 0.5 + 0.5 * brightness).clamp(0, 1)

@@ -15,7 +15,7 @@ def ramp(value: Array, start: float | Array, stop: float | Array) -> Array:
     return t * t * (3 - 2 * t)
 
 
-def hill(x: Array, y: Array, rx: float | Array, ry: float | Array) -> Array:
+def hill(x: Array, y: Array | float, rx: float | Array, ry: float | Array) -> Array:
     """A Gaussian of height 1; an outer product of x (N, 1, w) and y (N, h, 1), hence cheap."""
     return np.exp(-np.square(x / rx)) * np.exp(-np.square(y / ry))
 
@@ -28,7 +28,7 @@ def rounded(x: Array, y: Array, squareness: float | Array = 0.0) -> Array:
 
 
 def rgb(red: float, green: float, blue: float) -> Array:
-    return np.float32([red, green, blue])[None, :, None, None]  # (1, 3, 1, 1)
+    return np.array([red, green, blue], np.float32)[None, :, None, None]  # (1, 3, 1, 1)
 
 
 def tint(palette: tuple[tuple[float, float, float], ...], t: Array) -> Array:
@@ -61,7 +61,7 @@ class Canvas:
         """Coverage in [0, 1] of a shape, from its signed distance (negative inside)."""
         return np.clip(0.5 - distance / self.pixel, 0, 1)
 
-    def between(self, value: Array, low: Array, high: Array) -> Array:
+    def between(self, value: Array, low: Array | float, high: Array | float) -> Array:
         """Coverage of low < value < high: exact along that axis, however thin the band."""
         half = self.pixel / 2
         common = np.minimum(value + half, high) - np.maximum(value - half, low)

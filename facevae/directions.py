@@ -206,7 +206,7 @@ def find(
 
 def class_means(codes: Tensor, labels: Labels, name: str) -> tuple[Tensor, Tensor]:
     """The mean codes (D,) of the faces with and without an attribute."""
-    return tuple(average(codes, labels, {name: value})[0] for value in (1, 0))
+    return average(codes, labels, {name: 1})[0], average(codes, labels, {name: 0})[0]
 
 
 def average(codes: Tensor, labels: Labels, who: Mapping[str, int]) -> Tensor:

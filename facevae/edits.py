@@ -40,7 +40,7 @@ def turned(
     if labels is not None:
         wrong = torch.from_numpy(np.asarray(labels) == int(on))
         counted = counted & ~wrong
-    report = {"faces": int(counted.sum())}
+    report: dict = {"faces": int(counted.sum())}
     if report["faces"] < FEWEST:
         return report | {"success": None, "leakage": {}}
     report["success"] = _share(((after[name] > 0.5) == on)[counted])

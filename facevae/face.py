@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from facevae.align import Alignment, NoFaceFound, align, find_faces
+from facevae.align import Alignment, Eyes, NoFaceFound, align, find_faces
 from facevae.pictures import to_tensor
 from facevae.texture import enlarged
 
@@ -51,7 +51,7 @@ class Face:
 
 
 def located(
-    photo: Image.Image, which: int, eyes: tuple | None
+    photo: Image.Image, which: int, eyes: Eyes | None
 ) -> tuple[Alignment, int, Tensor | None]:
     """Where a face is, how many there are, and its landmarks as fractions of the crop, (5, 2)."""
     faces = [] if eyes is not None else find_faces(photo)

@@ -11,11 +11,15 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 T = TypeVar("T")
 
@@ -39,7 +43,9 @@ class Part:
         """All of a batch."""
         return cls(0, total, total)
 
-    def noise(self, columns: int, generator: torch.Generator | None, device) -> Tensor:
+    def noise(
+        self, columns: int, generator: torch.Generator | None, device: torch.device
+    ) -> Tensor:
         """This part of the (total, columns) normal draw that one process alone would make."""
         return torch.randn(self.total, columns, generator=generator, device=device)[self.rows]
 
@@ -53,7 +59,7 @@ def launched() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def accelerator(device: str | torch.device):
+def accelerator(device: str | torch.device) -> Accelerator | None:
     """The Accelerator of the launched processes; None for the one process that most runs are.
 
     Precision is the recipe's affair, so the launcher's setting for it is not taken.
@@ -136,7 +142,7 @@ class _Sum(torch.autograd.Function):
     """Every process sees the sum, so what any of them lost by it comes back to each."""
 
     @staticmethod
-    def forward(ctx, value: Tensor) -> Tensor:
+    def forward(ctx: FunctionCtx, value: Tensor) -> Tensor:
         value = value.clone(memory_format=torch.contiguous_format)
         distributed.all_reduce(value)
         return value
@@ -155,6 +161,11 @@ def _sums(values: Tensor, axes: tuple[int, ...] | None) -> tuple[Tensor, Tensor]
 class BatchNorm(nn.BatchNorm2d):
     """BatchNorm2d whose statistics in training are those of the whole batch, on any device
     (torch's own SyncBatchNorm runs on GPUs alone), in float32 whatever the images are in."""
+
+    running_mean: Tensor  # none of the four is ever None here
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:

@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 from torch import Tensor
 
 DPI, WIDTH, CAPTION_SIZE = 80, 8.0, 9  # dots an inch, inches, points
@@ -53,7 +55,8 @@ def show_faces(
     room = 0.2 + 0.08 * max(map(len, labels)) if labels else 0.1  # inches, at 10 points a letter
     inches = min(WIDTH - room, 1.15 * columns)
     tall = inches * len(sheet) / sheet.shape[1] + 0.1 + 0.1 * bool(titles)
-    axes = _figure(caption, tall, inches + room).add_subplot()
+    figure = _figure(caption, tall, inches + room)
+    axes = figure.add_subplot()
     axes.imshow(sheet, interpolation="nearest")
     axes.set_axis_off()
     for i, title in enumerate(titles):
@@ -61,7 +64,7 @@ def show_faces(
         axes.text(x, y, title, ha="center", va="bottom", fontsize=8)
     for i, label in enumerate(labels):
         axes.text(-2 * gap, i * step_y + head + height / 2, label, ha="right", va="center")
-    return axes.figure
+    return figure
 
 
 def rows(pictures: Mapping[str, Images], titles: Sequence[str] = (), caption: str = "") -> Figure:
@@ -86,15 +89,15 @@ def curves(history: Sequence[Mapping[str, float]], caption: str = "") -> Figure:
 
 
 def lines(
-    x, series: Mapping[str, Sequence[float]], xlabel: str, ylabel: str, caption: str = "",
-    size: tuple[float, float] = (6.0, 3.0),
+    x: Sequence[float] | np.ndarray, series: Mapping[str, Sequence[float]], xlabel: str,
+    ylabel: str, caption: str = "", size: tuple[float, float] = (6.0, 3.0),
 ) -> Figure:  # fmt: skip
     """A Figure with a line a name: x (N,), series: name → (N,), size in inches."""
     axes = _figure(caption, size[1], size[0]).add_subplot()
     for name, y in series.items():
         axes.plot(x, y, "." if len(x) == 1 else "-", label=name)
     if np.equal(np.mod(x, 1), 0).all():  # epochs: no half ones on the axis
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params("x", integer=True)
     return _finish(axes, xlabel, ylabel)
 
 
@@ -109,7 +112,8 @@ def bars(values: Mapping[str, float], xlabel: str, caption: str = "") -> Figure:
 def table(values: Images, rows: Sequence[str], columns: Sequence[str], caption: str = "") -> Figure:
     """Numbers (R, C) with names at their edges, shaded from the least to the greatest."""
     values = np.asarray(values, dtype=float)
-    axes = _figure(caption, 0.5 + 0.28 * len(rows), 6.5).add_subplot()
+    figure = _figure(caption, 0.5 + 0.28 * len(rows), 6.5)
+    axes = figure.add_subplot()
     axes.imshow(values, cmap="Greens", aspect="auto")
     half = (values.min() + values.max()) / 2
     for (i, j), value in np.ndenumerate(values):
@@ -118,15 +122,18 @@ def table(values: Images, rows: Sequence[str], columns: Sequence[str], caption: 
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return axes.figure
+    return figure
 
 
-def histograms(series: Mapping[str, Images], xlabel: str, ylabel: str, bins=30, caption: str = ""):
+def histograms(
+    series: Mapping[str, Images], xlabel: str, ylabel: str,
+    bins: int | Sequence[float] | np.ndarray = 30, caption: str = "",
+) -> Figure:  # fmt: skip
     """A Figure with outlined histograms, name → (N,), over the same bins (a number or edges)."""
     edges = np.histogram_bin_edges(np.concatenate(list(series.values())), bins)
     axes = _figure(caption, 3.0, 6.0).add_subplot()
     for name, values in series.items():
-        axes.hist(np.asarray(values), edges, histtype="step", linewidth=1.5, label=name)
+        axes.hist(np.asarray(values), edges.tolist(), histtype="step", linewidth=1.5, label=name)
     return _finish(axes, xlabel, ylabel)
 
 
@@ -134,7 +141,7 @@ def ranked(values: Sequence[float], xlabel: str, ylabel: str) -> Figure:
     """A thin vertical bar a value (N,), in the order given, numbered from 1."""
     axes = _figure("", SMALL[1], SMALL[0]).add_subplot()
     axes.bar(np.arange(1, len(values) + 1), values, width=0.85 if len(values) < 64 else 1.0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     return _finish(axes, xlabel, ylabel)
 
 
@@ -152,7 +159,7 @@ def scatter(
         for value, name in names.items():
             axes.scatter(*points[values == value].T, label=name, **style)
     else:
-        shown = axes.scatter(*points.T, c=values, **style)
+        shown = axes.scatter(points[:, 0], points[:, 1], c=values, **style)
         axes.figure.colorbar(shown, ax=axes, shrink=0.8, aspect=30).outline.set_visible(False)
     figure = _finish(axes, axis.format(1), axis.format(2))
     if names:  # above the points, not on them
@@ -167,22 +174,23 @@ def png(draw: Callable[[], Figure], dark: bool = False) -> bytes:
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
     style = dict.fromkeys(inked, ink) | {
         "axes.facecolor": "none",
-        "axes.prop_cycle": matplotlib.cycler(color=INKS[dark]),
+        "axes.prop_cycle": cycler(color=INKS[dark]),
         "figure.facecolor": "none",
         "font.size": 11.5,
         "image.cmap": "cool" if dark else "viridis",  # its dark end is lost on a dark page
     }
-    with matplotlib.rc_context(style):
+    with matplotlib.rc_context(style):  # type: ignore[arg-type]  # which wants literals
         file = io.BytesIO()
         draw().savefig(file, format="png", dpi=2 * DPI)
     return file.getvalue()
 
 
-def _finish(axes, xlabel: str, ylabel: str) -> Figure:
+def _finish(axes: Axes, xlabel: str, ylabel: str) -> Figure:
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.spines[["top", "right"]].set_visible(False)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False)
+    assert isinstance(axes.figure, Figure)  # not a SubFigure
     return axes.figure
 
 

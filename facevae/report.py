@@ -74,9 +74,15 @@ class _Shown:
     faces: FaceSet | None
     photos: bool
 
+    @property
+    def known(self) -> FaceSet:
+        assert self.faces is not None  # without them nothing that needs them is shown
+        return self.faces
+
     @cached_property
-    def figures(self) -> dict | None:
-        return results.figures(self.run, self.faces) if self.faces else None
+    def figures(self) -> dict:
+        """Empty where the faces are not known."""
+        return results.figures(self.run, self.faces) if self.faces else {}
 
     @cached_property
     def model(self) -> FaceVAE:
@@ -85,27 +91,27 @@ class _Shown:
     @cached_property
     def rows(self) -> dict[str, np.ndarray]:
         """At most CODES rows of train and UNSEEN of test, evenly taken."""
-        split = self.run.split(self.faces)
+        split = self.run.split(self.known)
         return {"train": evenly(split["train"], CODES), "test": evenly(split["test"], UNSEEN)}
 
     @cached_property
     def trained(self) -> Tensor:
         """Posterior means of training faces, (≤ CODES, D)."""
-        return metrics.posteriors(self.model, self.faces, self.rows["train"]).mean
+        return metrics.posteriors(self.model, self.known, self.rows["train"]).mean
 
     @cached_property
     def unseen(self) -> Tensor:
         """Posterior means of test faces, (≤ UNSEEN, D)."""
-        return metrics.posteriors(self.model, self.faces, self.rows["test"]).mean
+        return metrics.posteriors(self.model, self.known, self.rows["test"]).mean
 
     @cached_property
     def labels(self) -> list[measured.Label]:
         """The labels of the `unseen`."""
-        return [label.of(self.rows["test"]) for label in measured.labels_of(self.faces)]
+        return [label.of(self.rows["test"]) for label in measured.labels_of(self.known)]
 
     def condition(self, rows: np.ndarray) -> Tensor | None:
         names = self.model.config.conditions
-        return torch.from_numpy(self.faces.conditions(names)[rows]) if names else None
+        return torch.from_numpy(self.known.conditions(names)[rows]) if names else None
 
     @torch.inference_mode()
     def decode(self, codes: Tensor, rows: np.ndarray) -> Tensor:
@@ -180,7 +186,7 @@ def _curves(run: Run) -> str:
     for title, (unit, columns) in CURVES.items():
         series = {name: [row[c] for row in run.history] for name, c in columns.items()}
 
-        def draw(unit: str = unit, series: dict = series):
+        def draw(unit: str = unit, series: dict = series) -> plots.Figure:
             return plots.lines(epochs, series, "epoch", unit, size=plots.SMALL)
 
         drawn.append(f"<div><h4>{title}</h4>{_diagram(draw, f'{title} by epoch')}</div>")
@@ -195,8 +201,8 @@ def _monitor(one: _Shown) -> str:
     wanted = np.unique(np.geomspace(1, len(files), STRIPS).round().astype(int) - 1)
     strips = []
     for path in (files[i] for i in wanted):
-        with Image.open(path) as strip:
-            strip = strip if one.photos else _between(strip, one.run.recipe["model"]["image_shape"])
+        with Image.open(path) as whole:
+            strip = whole if one.photos else _between(whole, one.run.recipe["model"]["image_shape"])
             if strip is None:
                 return f'<h3>The monitor</h3><p class="note">{words.NO_STRIP}</p>'
             label = f"epoch {int(path.stem.split('_')[1])}"
@@ -230,16 +236,16 @@ def _metrics(one: _Shown) -> str:
 @torch.inference_mode()
 def _reconstructions(one: _Shown) -> str:
     rows = evenly(one.rows["test"], 400)
-    codes = metrics.posteriors(one.model, one.faces, rows).mean
-    images, decoded = one.faces.tensor(rows), one.decode(codes, rows)
+    codes = metrics.posteriors(one.model, one.known, rows).mean
+    images, decoded = one.known.tensor(rows), one.decode(codes, rows)
     psnr = metrics.psnr(images, decoded)
     cards = []
     for i in evenly(psnr.argsort().numpy(), PAIRS):
         pair = torch.stack([images[i], decoded[i]] if one.photos else [decoded[i]])
         sheet = pictures.tile(pictures.to_pil(pair), columns=1)
         cards.append(f"<div>{_image(sheet, 'reconstruction')}<span>{psnr[i]:.1f} dB</span></div>")
-    caption = words.PAIRS if one.photos else words.PAIRS_DRAWN
-    caption = [part.format(faces=len(rows), shown=len(cards)) for part in caption]
+    told = words.PAIRS if one.photos else words.PAIRS_DRAWN
+    caption = [part.format(faces=len(rows), shown=len(cards)) for part in told]
     return _exhibit("Reconstructions", "faces", cards, caption)
 
 
@@ -298,7 +304,7 @@ def _maps(one: _Shown) -> str:
     for label in labels:
         known = ~np.isnan(label.values)
 
-        def draw(label: measured.Label = label, known: np.ndarray = known):
+        def draw(label: measured.Label = label, known: np.ndarray = known) -> plots.Figure:
             values = label.values[known]
             return plots.scatter(points[known], values, label.names, "component {} of the latents")
 
@@ -314,14 +320,9 @@ def _exhibit(
     """A figure under its title: parts are HTML, laid out as the CSS lays out `kind`."""
     first = f"<p>{escape(first)}</p>" if first else ""
     body = f'<div class="{kind}">{"".join(parts)}</div>'
-    return (
-        f"<h3>{title}</h3>{first}<figure>{body}<figcaption>{_notes(caption)}</figcaption></figure>"
-    )
-
-
-def _notes(caption: Sequence[str]) -> str:
-    see, hidden = caption
-    return f"<p><b>To see.</b> {escape(see)}</p><p><b>Not shown.</b> {escape(hidden)}</p>"
+    see, hidden = map(escape, caption)
+    notes = f"<p><b>To see.</b> {see}</p><p><b>Not shown.</b> {hidden}</p>"
+    return f"<h3>{title}</h3>{first}<figure>{body}<figcaption>{notes}</figcaption></figure>"
 
 
 def _table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

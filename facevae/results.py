@@ -16,7 +16,7 @@ from facevae.data import FaceSet
 from facevae.files import write_text
 from facevae.model import FaceVAE
 from facevae.recipes import RECIPES, Recipe
-from facevae.train import CHECKPOINT, read_history
+from facevae.train import read_history
 
 VERSION = 1  # of figures.json: raised when the same model would be given other figures
 FLAT = 0.01  # a curve is flat when its last fifth brought less than this share of the whole
@@ -72,7 +72,7 @@ class Run:
 
 
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder: `recipe.json` or else the checkpoint's copy, history, model settings.
+    """Read a run folder: `recipe.json` if it is there, history, model settings.
 
     Raises:
         ValueError: it holds no run, or one without a finished epoch.
@@ -88,9 +88,10 @@ def read_run(folder: str | Path) -> Run:
     config = json.loads((folder / "best" / "config.json").read_text(encoding="utf-8"))
     config.pop("format", None)
     channels, height, width = config["image_shape"]
-    shape = tuple(shape or (0, height, width, channels))
+    count = shape[0] if shape else 0
     source = source or recipe.get("source", "")
-    return Run(folder, recipe | {"model": config}, shape, source, read_history(folder))
+    faces = (count, height, width, channels)
+    return Run(folder, recipe | {"model": config}, faces, source, read_history(folder))
 
 
 def _read_recipe(folder: Path) -> tuple[dict, list[int] | None, str]:
@@ -100,14 +101,6 @@ def _read_recipe(folder: Path) -> tuple[dict, list[int] | None, str]:
         found = json.loads(path.read_text(encoding="utf-8"))
         faces = found.get("faces", {})
         return found["recipe"], faces.get("shape"), faces.get("source", "")
-    path = folder / CHECKPOINT
-    if path.is_file():  # runs from before recipe.json
-        import torch
-
-        identity = torch.load(path, map_location="cpu", weights_only=True)["recipe"]
-        recipe, shape, *_ = json.loads(identity)
-        del recipe["epochs"]  # it may grow, and is not told there
-        return recipe, shape, ""
     return {}, None, ""
 
 
@@ -188,7 +181,7 @@ def _evaluated(run: Run, faces: FaceSet) -> dict:
         taken = np.sort(evenly(taken, MIG_FACES))
         codes = metrics.posteriors(model, faces, taken).mean
         factors = {name: values[taken] for name, values in factors.items()}
-        found |= disentanglement.scores(codes, factors, seed=0)
+        found |= disentanglement.scores(codes.numpy(), factors, seed=0)
     return found
 
 
@@ -252,11 +245,11 @@ def _changed(found: dict, known: dict, prefix: str) -> list[str]:
     return [f"{prefix}{f}={_text(found[f])}" for f in both if _plain(found[f]) != _plain(known[f])]
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value).lower()
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     """JSON brings tuples as lists."""
     return list(value) if isinstance(value, tuple) else value
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from facevae import latent
-from facevae.align import FRAME, PhotoLike, open_photo
+from facevae.align import FRAME, Eyes, PhotoLike, open_photo
 from facevae.face import Face, located
 from facevae.files import local
 from facevae.guide import Guide
@@ -34,7 +34,9 @@ class Studio:
     """
 
     def __init__(self, model: FaceVAE, prior: latent.Prior, guide: Guide | None = None) -> None:
-        self.model, self.prior, self._guide = model.eval(), prior, guide
+        # channels last: a decoder on a CPU is a third faster so
+        self.model = model.eval().to(memory_format=torch.channels_last)
+        self.prior, self._guide = prior, guide
         channels, self.size, width = model.config.image_shape
         if channels != 3 or self.size != width or model.config.conditions:
             raise NotAModel(
@@ -81,7 +83,7 @@ class Studio:
         self,
         photo: PhotoLike,
         which: int = 0,
-        eyes: tuple[tuple[float, float], tuple[float, float]] | None = None,
+        eyes: Eyes | None = None,
         refine: int = 0,
     ) -> Face:
         """Find and encode a face in anything Pillow reads.
@@ -177,7 +179,7 @@ class Studio:
         if not 0 <= detail <= 1:
             raise ValueError("detail runs from 0 to 1")
         parts = [(face, w / total) for face, w in zip(faces, weights, strict=True) if w > 0]
-        code = sum(share * face.mean for face, share in parts)  # (1, D)
+        code = torch.stack([share * face.mean for face, share in parts]).sum(0)  # (1, D)
         size = size or self.size
         picture = enlarged(self.model.decode(code), size)  # (1, 3, size, size)
         if detail > 0:
@@ -312,7 +314,8 @@ def _gathered(parts: Sequence[tuple[Face, float]], size: int) -> Tensor:
     """Residuals in the given shares, each bent until its landmarks stand at the mean of all."""
     frame = torch.from_numpy(FRAME).float()  # of a face whose eyes were given by hand
     points = [frame if face.points is None else face.points for face, _ in parts]  # (5, 2) each
-    middle = sum(share * own for (_, share), own in zip(parts, points, strict=True))
+    moved = [share * own for (_, share), own in zip(parts, points, strict=True)]
+    middle = torch.stack(moved).sum(0)
     kept = torch.zeros(1, 3, size, size)
     for (face, share), own in zip(parts, points, strict=True):
         residual = face.residual(size)

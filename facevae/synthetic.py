@@ -5,12 +5,14 @@ The factors are here; `portrait` paints a face from them, with what is in `brush
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from facevae import portrait
 from facevae.brushes import Array
+from facevae.treatment import LUMA
 
 Size = int | tuple[int, int]  # in pixels: a square's side, or (height, width)
 CHUNK_PIXELS = 65_536  # painted at a time: a plane is then 256 KiB, and a part stays in the cache
@@ -62,7 +64,7 @@ def sample_factors(n: int, rng: np.random.Generator, independent: bool = True) -
     drawn = {}
     for row in FACTORS:
         if row.kind == "discrete":
-            drawn[row.name] = rng.integers(row.low, row.high, n, endpoint=True)
+            drawn[row.name] = rng.integers(int(row.low), int(row.high), n, endpoint=True)
         else:
             drawn[row.name] = rng.uniform(row.low, row.high, n).astype(np.float32)
     return drawn if independent else drawn | _natural(drawn["gender"] == 0, drawn["skin"], rng)
@@ -100,7 +102,7 @@ def draw_faces(
     return draw(factors, size, channels), factors
 
 
-def draw(factors: dict[str, Array | float], size: Size = 64, channels: int = 3) -> Array:
+def draw(factors: Mapping[str, Array | float], size: Size = 64, channels: int = 3) -> Array:
     """Draw faces: a pure function of the factors.
 
     In a square picture with the head straight the eyes stand at (0.30, 0.29) and (0.70, 0.29), in
@@ -119,7 +121,7 @@ def draw(factors: dict[str, Array | float], size: Size = 64, channels: int = 3) 
         ValueError: unknown factor, value out of range, lengths that differ, or no such size.
     """
     columns = _checked(factors)
-    height, width = (size, size) if np.ndim(size) == 0 else size
+    height, width = (size, size) if isinstance(size, int | np.integer) else size
     if min(height, width) < 8 or channels not in (1, 3):
         raise ValueError(f"size {size!r} must be at least 8, and channels {channels!r} 1 or 3")
     n = len(columns["age"])
@@ -129,13 +131,13 @@ def draw(factors: dict[str, Array | float], size: Size = 64, channels: int = 3) 
         part = slice(start, start + step)
         rgb = portrait.paint({k: v[part] for k, v in columns.items()}, height, width)
         if channels == 1:
-            rgb = np.einsum("nchw,c->nhw", rgb, np.float32([0.299, 0.587, 0.114]))[:, None]
+            rgb = np.einsum("nchw,c->nhw", rgb, LUMA)[:, None]
         np.clip(rgb * 255 + 0.5, 0, 255, out=rgb)
         images[part] = rgb.transpose(0, 2, 3, 1)  # (n, C, H, W) -> (n, H, W, C)
     return images
 
 
-def _checked(factors: dict[str, Array]) -> dict[str, Array]:
+def _checked(factors: Mapping[str, Array | float]) -> dict[str, Array]:
     """Every factor as float32 (N,), or a ValueError that says what is wrong."""
     names = [row.name for row in FACTORS]
     for name in factors:

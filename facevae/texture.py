@@ -84,22 +84,22 @@ class Texture:
         """
         kinds = np.unique(genders[genders >= 0]) if (genders >= 0).any() else np.array([-1])
         flat = amplitudes.reshape(len(amplitudes), -1).astype(np.float32)
-        maps, enough = [], np.ones(len(YEARS), bool)
+        lines, enough = [], np.ones(len(YEARS), bool)
         for kind in kinds:
             inside = genders == kind
             weights, near = local_lines(ages[inside], YEARS, width)  # (A, M), (A,)
             enough &= near >= least
-            maps.append(weights.astype(np.float32) @ flat[inside])
+            lines.append(weights.astype(np.float32) @ flat[inside])
         seen = np.flatnonzero(enough)
         if len(seen) < 2:
             raise ValueError(f"no two ages have {least:g} faces about them: give more faces")
-        seen = slice(seen[0], seen[-1] + 1)
-        maps = torch.from_numpy(np.stack(maps)[:, seen])
+        span = slice(seen[0], seen[-1] + 1)
+        maps = torch.from_numpy(np.stack(lines)[:, span])
         maps = maps.unflatten(2, amplitudes.shape[1:])  # (G, A, Bhw) -> (G, A, B, h, w)
         maps = (maps + maps.flip(-1)) / 2
         maps = blurred(maps.flatten(0, 2)[:, None], 1 / GRID).reshape(maps.shape)
         maps = _rising(maps).half().float()  # as a file holds them
-        return cls(torch.from_numpy(YEARS[seen].copy()), torch.from_numpy(kinds), maps)
+        return cls(torch.from_numpy(YEARS[span].copy()), torch.from_numpy(kinds), maps)
 
     def gains(self, own: float, target: float, gender: int, power: float = POWER) -> Tensor:
         """Factors (B, h, w) for the bands of a face of `own` years to become those of `target`.
@@ -199,8 +199,8 @@ def clean(images: Tensor, finest: Tensor) -> np.ndarray:
 def _measured(model: FaceVAE, images: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """Of faces (N, 3, S, S): which are clean (N,), log amplitudes of their bands (N, B, h, w)."""
     residual = luma(images - model.decode(model.encode(images).mean))
-    sizes = [F.interpolate(b.abs(), (GRID, GRID), mode="area") for b in bands(residual)[:-1]]
-    sizes = torch.cat(sizes, dim=1)  # (N, B, h, w)
+    layers = [F.interpolate(b.abs(), (GRID, GRID), mode="area") for b in bands(residual)[:-1]]
+    sizes = torch.cat(layers, dim=1)  # (N, B, h, w)
     return clean(images, sizes[:, 0]), (sizes + QUIET).log().half().numpy()
 
 

@@ -10,7 +10,7 @@ import functools
 
 import numpy as np
 
-LUMA = np.float32([0.299, 0.587, 0.114])  # ITU-R BT.601
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 NEUTRAL = 128.0  # level of a calmed background: a model spends no latent on a constant
 
 # Medians over 4,000 UTKFace crops, so that an ordinary photo stays about as it is.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ from facevae import directions as ways
 from facevae import edits, judge, latent, metrics
 from facevae.ages import AgeCurves, age_groups
 from facevae.data import CONDITION_SCALE, FaceSet
+from facevae.judge import Judge, JudgeConfig
 from facevae.model import FaceVAE
 
 STRATA = ("Male", "age group")  # what the balanced difference is balanced over, where labelled
@@ -102,16 +103,19 @@ class Trial:
         for how in ("shift", "condition") if self._age_at is not None else ("shift",):
             report[how] = edits.judge_aging(
                 self.judge, self.model, self.faces.tensor(self.test[rows]), self.unseen[rows],
-                lambda target, how=how: self.at_age(rows, target, how), requested,
+                partial(self.at_age, rows, how=how), requested,
                 self._condition(self.test[rows]),
             )  # fmt: skip
         return report
 
-    def at_age(self, rows: np.ndarray, target: float, how: str = "shift"):
+    def at_age(
+        self, rows: np.ndarray, target: float, how: str = "shift"
+    ) -> tuple[Tensor, Tensor | None]:
         """Codes and conditions of unseen faces (places in `test`) at an age in years: the code
         moved and the condition held, or the other way round."""
         codes, condition = self.unseen[rows], self._condition(self.test[rows])
         if how == "condition":
+            assert condition is not None  # the model has one for the age
             low, high = self.curves.span  # asked for no age that was not seen, either
             condition[:, self._age_at] = min(max(target, low), high) / CONDITION_SCALE["age"]
             return codes, condition
@@ -124,7 +128,9 @@ class Trial:
         years = judge.ages(self.faces)[self.train]
         return AgeCurves.fit(self.codes, years, self._gender(self.train).numpy())
 
-    def strip(self, name: str | None, faces: int = 6, method: str = "joint"):
+    def strip(
+        self, name: str | None, faces: int = 6, method: str = "joint"
+    ) -> tuple[list[Tensor], int]:
         """Decoded unseen faces that lack an attribute, from −2 to +2; or, without a name, aged.
 
         Returns:
@@ -230,7 +236,7 @@ class School:
     most: int | None = None
     folder: str | Path | None = None
 
-    def judge(self, begun: int = 0) -> tuple[judge.Judge, dict]:
+    def judge(self, begun: int = 0) -> tuple[Judge, dict]:
         """The judge, and its held-out figures on each set's test faces.
 
         Another `begun` gives another network of the same faces: one may then judge the other.
@@ -241,7 +247,7 @@ class School:
             for one in self.sets
         }
 
-    def labels(self, reads: judge.JudgeConfig) -> dict[str, np.ndarray]:
+    def labels(self, reads: JudgeConfig) -> dict[str, np.ndarray]:
         """Labels of all faces of the model that directions may use: see `known_labels`.
 
         What a judge reads and these faces do not carry is read by another network of another
@@ -254,13 +260,15 @@ class School:
             return labels
         return known_labels(faces, self._trained("labeller", others, missing, self.seed + 1))
 
-    def _trained(self, under: str, sets: Sequence[FaceSet], names, seed: int) -> judge.Judge:
+    def _trained(
+        self, under: str, sets: Sequence[FaceSet], names: Sequence[str] | None, seed: int
+    ) -> Judge:
         """A network trained on the training rows of the sets, or the same one from the folder."""
         folder = None if self.folder is None else Path(self.folder) / under
         shown = [[one.manifest["source"], *one.images.shape] for one in sets]
         about = {"faces": shown, "split": self.seed}  # other faces are split otherwise
         if folder is not None and (folder / "judge.json").is_file():
-            found = judge.Judge.load(folder)
+            found = Judge.load(folder)
             if found.about != about or not set(names or ()) <= set(found.config.attributes):
                 raise ValueError(f"the judge in {folder} was taught by other faces, another split "
                                  "or other labels: choose another folder")  # fmt: skip

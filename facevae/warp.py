@@ -35,8 +35,9 @@ class Carrier:
         self, a: Tensor, b: Tensor, points_a: Tensor | None = None, points_b: Tensor | None = None
     ) -> None:
         self.both = torch.cat([a, b])  # (2, C, S, S)
-        known = points_a is not None and points_b is not None
-        self.points = (points_a, points_b) if known else None
+        self.points: tuple[Tensor, Tensor] | None = None
+        if points_a is not None and points_b is not None:
+            self.points = points_a, points_b
         small = self._moved(F.interpolate(self.both, (CELLS, CELLS), mode="area"), 0.5)
         differ = smoothed((small[:1] - small[1:]).abs().mean(dim=1, keepdim=True))
         self.unlike = ((differ - NOISE) / (UNLIKE - NOISE)).clamp(0, 1)  # (1, 1, CELLS, CELLS)

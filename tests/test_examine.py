@@ -1,12 +1,16 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 
 import facevae
 from facevae import examine, prepare
+from facevae.__main__ import main
 from facevae.guide import ATTRIBUTES
 from facevae.judge import Judge, JudgeConfig
 from facevae.pictures import to_pil, to_tensor
+from facevae.studio import FOLDER
 
 
 def test_the_frechet_distance_of_gaussians_is_known():
@@ -78,3 +82,26 @@ def test_the_shipped_studio_is_examined_from_end_to_end(tmp_path):
         set(report["aging"]["detail 1"])
     )
     assert report["samples"]["distance"] >= 0 and report["samples"]["faces"] == 60
+
+
+def test_the_command_adds_what_a_judge_says_to_the_models_own_figures(
+    tmp_path, monkeypatch, capsys
+):
+    faces = prepare("synthetic", out=tmp_path / "faces", size=128, count=60, progress=False)
+    Judge(JudgeConfig(("Smiling",), age=True, size=32)).save(tmp_path / "judge")
+    asked = []
+
+    def examined(studio, faces, rows, judge):  # the figures themselves are tested above
+        asked.append((studio.size, len(rows), judge.config.attributes))
+        return {"unchanged": "exact"}
+
+    monkeypatch.setattr(examine, "examine", examined)
+    command = ["evaluate", str(FOLDER), "--data", str(faces.folder), "--no-pca"]
+    assert main([*command, "--judge", str(tmp_path / "judge")]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["unchanged"] == "exact" and found["psnr"] > 0 and "pca_psnr" not in found
+    assert asked == [(128, found["faces"], ("Smiling",))]
+    command[2:4] = ["--data", str(tmp_path / "empty")]
+    empty = prepare("synthetic", out=tmp_path / "empty", size=128, count=2, progress=False)
+    assert len(empty) == 2 and main(command) == 2
+    assert "name another --part" in capsys.readouterr().err

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -188,6 +189,18 @@ def test_the_command_line_prepares_trains_evaluates_and_exports(tmp_path, capsys
     assert '"pca_psnr"' in capsys.readouterr().out
     assert main(["export", f"{run}/best", "--data", data, "--out", made]) == 0
     assert facevae.Studio.load(made).size == 32
+    export = ["export", f"{run}/best", "--data", data, "--out", made, "--prior"]
+    assert main([*export, "2"]) == 0
+    assert len(facevae.Studio.load(made).prior.weights) == 2
+    capsys.readouterr()
+    assert main([*export, "likeliest"]) == 0
+    nats = dict(re.findall(r"^  (.+): (-?[\d.]+) nats", capsys.readouterr().out, re.M))
+    assert {"Gaussian", "4, one covariance"} <= set(nats)
+    best = max(nats, key=lambda name: float(nats[name]))
+    prior = facevae.Studio.load(made).prior
+    assert isinstance(prior, latent.GaussianPrior) == (best == "Gaussian")
+    assert main([*export, "many"]) == 2
+    assert "say gaussian, likeliest or a number above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
