@@ -30,7 +30,7 @@ GOAL = 0.95  # share of the faces that should turn: short of it turning weighs m
 PATIENCE = 0.05  # how fast it does, and to MOST at most: what the decoder can hardly draw
 MOST = 3.0  # is not bought with a stranger's face
 MARGIN = 2.0  # logits beyond the border that are asked for
-FAR = 12.0  # a code's longest way: two faces lie about 28 apart, and much further out none is
+FAR = 12.0  # of strength ±1 from the border at most: two faces' codes lie about 32 apart
 YEARS = 5.0  # that count as a logit
 SPARED, TIED_SHARE = 2.0, 0.15  # weight of what must stay, and the share of it for what is tied
 
