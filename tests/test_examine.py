@@ -81,6 +81,7 @@ def test_the_shipped_studio_is_examined_from_end_to_end(tmp_path):
     assert {"slope", "monotone", "Male_kept", "identity", "share_of_real_span", "colour_moved"} <= (
         set(report["aging"]["detail 1"])
     )
+    assert report["reading"]["psnr_refined"] > report["reading"]["psnr"]
     assert report["samples"]["distance"] >= 0 and report["samples"]["faces"] == 60
 
 

@@ -121,16 +121,17 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
 
 
 def test_a_prior_by_kind_parts_faces_as_the_reader_sees_them(faces):
-    """A reader that sees nothing but light: of two kinds one is dark and the other bright."""
+    """A reader that tells nothing but dark pictures from bright ones: a Gaussian for each."""
     torch.manual_seed(0)
     model = FaceVAE(ModelConfig((3, 32, 32), latents=4, channels=(8, 16), blocks=0)).eval()
-    light = SimpleNamespace(features=lambda images: images.mean((1, 2, 3))[:, None])
-    prior = prior_by_kind(model, faces, light, 2)
     rows = faces.split(0)["train"]
-    means = faces.images[rows].mean((1, 2, 3))
-    border = (means.min() + means.max()) / 2  # k-means' own is near it
+    light = faces.tensor(rows).mean((1, 2, 3))
+    middle = light.quantile(0.4)
+    reader = SimpleNamespace(features=lambda x: (x.mean((1, 2, 3)) > middle)[:, None].float())
+    prior = prior_by_kind(model, faces, reader, 2)
     codes = metrics.posteriors(model, faces, rows).mean
-    wanted = torch.stack([codes[means < border].mean(0), codes[means > border].mean(0)])
-    found = prior.means[prior.means.sub(wanted[0]).norm(dim=1).argsort()]
-    assert (found - wanted).norm() < 0.3 * (wanted[1] - wanted[0]).norm()
-    assert prior.weights.sum().item() == pytest.approx(1)
+    order = prior.weights.argsort()  # the darker 40 % first
+    wanted = torch.stack([codes[light <= middle].mean(0), codes[light > middle].mean(0)])
+    # float sums of other batches put a face at the border on either side
+    assert torch.allclose(prior.means[order], wanted, atol=2e-3)
+    assert prior.weights[order].tolist() == pytest.approx([0.4, 0.6], abs=0.01)
