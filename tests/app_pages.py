@@ -79,7 +79,7 @@ def visit(browser, url):
         visitors.append(visitor)
         page = visitor.new_page()
         page.on("console", lambda m: m.type == "error" and troubles.append(m.text))
-        page.on("pageerror", lambda error: troubles.append(str(error)))
+        page.on("pageerror", lambda error: troubles.append(error.stack or str(error)))
         page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status} {r.url}"))
         page.on(
             "request",
@@ -92,7 +92,7 @@ def visit(browser, url):
     yield open_page
     for visitor in visitors:
         visitor.close()
-    assert troubles == []
+    assert troubles == [], troubles
 
 
 def picture(uri: str) -> np.ndarray:

@@ -248,10 +248,12 @@ def test_a_face_of_the_gallery_comes_to_be_edited_and_the_address_brings_it_back
 
 def test_a_photo_is_never_in_the_address_and_a_broken_one_opens_all_the_same(visit):
     page, _ = open_edit(visit)
+    shown = pixels(page, AFTER)
     upload(page, "edited", photo_file(Image.open(PORTRAITS[0])))
     name(page, "edited").get_by_text("Your photo").wait_for()
+    app_pages.wait_for_change(page, AFTER, shown)
     slide(page, "Smiling", 1)
-    page.wait_for_timeout(500)
+    page.wait_for_function("location.hash.includes('Smiling')")
     link = json.loads(unquote(page.evaluate("location.hash.slice(1)")))
     assert link == {"tab": "edit", "wanted": {"Smiling": 1}, "locked": [], "detail": 1}
     broken = '{"tab":"edit","face":{"draw":"x"},"wanted":{"No":1},"detail":"a"}'

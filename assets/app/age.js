@@ -42,7 +42,8 @@ class FaceAges extends HTMLElement {
     this.own.addEventListener("change", () => this.#tidy());
     for (const gender of this.genders) gender.addEventListener("change", () => this.#ask());
     this.detail.addEventListener("input", () => this.#ask());
-    LINKS.age = () => ({ face: originOf("aged"), ...this.wish, at: Math.round(this.age) });
+    // before the first face is there, there is nothing to tell
+    LINKS.age = () => this.#estimate && { face: originOf("aged"), ...this.wish, at: Math.round(this.age) };
   }
 
   connect(server, trigger, { years, decade, kinds, span }) {
