@@ -69,7 +69,7 @@ class Direction:
         """Codes (N, D) with `by` added to their strength."""
         return codes + by * self.vector
 
-    def placed(self, codes: Tensor, at: float) -> Tensor:
+    def placed(self, codes: Tensor, at: float | Tensor) -> Tensor:
         """Codes (N, D) brought to the strength `at`, wherever they stood."""
         return codes + (at - self.strength(codes))[:, None] * self.vector
 

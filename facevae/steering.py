@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -103,9 +103,8 @@ def _edited(
     """The faces with the attribute, or (off) without it, as `Studio.edit` draws them."""
     with torch.no_grad():
         plain = model.decode(codes)  # (B, 3, S, S)
-    own = (codes - (start.has + start.lacks) / 2) @ vector / vector.square().sum()  # (B,)
-    to = (1 - 2 * off) * reach[off]
-    change = held(model.decode(codes + (to - own)[:, None] * vector) - plain)
+    moved = replace(start, vector=vector).placed(codes, (1 - 2 * off) * reach[off])
+    change = held(model.decode(moved) - plain)
     grey = float(start.name == "Gray_Hair" and not off)
     return edited_picture(plain, change, images, grey=grey).clamp(0, 1)
 
