@@ -113,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
 
     p.add_argument("--judge", metavar="FOLDER", help="of a judge trained apart (`judge --judge`): "
                    "examine a studio's edits, ages and samples, too")  # fmt: skip
+    p.add_argument("--recognizer", action="store_true",
+                   help="with --judge: also whether an edited face is still taken for the same "
+                   "person (wants dlib-bin, face_recognition_models)")  # fmt: skip
 
     p = command(do.export, "write a model and a fitted prior as a folder for the studio")
     p.add_argument("model", help="folder of a model")
@@ -135,8 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--reader-data", nargs="+", default=[], metavar="FOLDER",
                    help="more prepared folders, for labels that --data does not carry")  # fmt: skip
     p.add_argument("--epochs", type=within(1, 10_000), default=12, help="of the reader")
-    p.add_argument("--steps", type=within(0, 100_000), default=240,
+    p.add_argument("--steps", type=within(0, 100_000), default=480,
                    help="of steering an attribute; 0: directions by regression alone")  # fmt: skip
+    p.add_argument("--tutors", type=within(0, 10), default=0, metavar="N",
+                   help="more readers to steer by, kept in the reader's folder")  # fmt: skip
     p.add_argument("--prior", type=within(0, 1000), default=0, metavar="N",
                    help="fit the prior anew: a Gaussian for each of N kinds of face")  # fmt: skip
     p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")

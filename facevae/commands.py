@@ -61,6 +61,11 @@ def _device(name: str | None) -> str:
 def evaluate(asked: argparse.Namespace) -> None:
     """One JSON object: a model's held-out figures, PCA's and those of any models against it; of a
     studio also what its edits, ages and samples are worth, if there is a judge."""
+    recognizer = None
+    if asked.recognizer:
+        from facevae.recognizer import Recognizer
+
+        recognizer = Recognizer()
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
     others = {name: facevae.FaceVAE.from_pretrained(name) for name in asked.against}
     models = {asked.model: model} | others
@@ -80,7 +85,8 @@ def evaluate(asked: argparse.Namespace) -> None:
         from facevae.examine import examine
         from facevae.judge import Judge
 
-        found |= examine(facevae.Studio.load(asked.model), faces, rows, Judge.load(asked.judge))
+        studio, one = facevae.Studio.load(asked.model), Judge.load(asked.judge)
+        found |= examine(studio, faces, rows, one, recognizer=recognizer)
     found["psnr_by_group"] = metrics.by_group(table["psnr"], faces, rows)
     found["against"] = {}
     for name, other in others.items():
@@ -158,7 +164,8 @@ def guide(asked: argparse.Namespace) -> None:
     school = School([faces, *extra], readable, asked.seed, asked.epochs, None, asked.reader)
     reader, figures = school.judge(begun=2)  # not the network that `judge` trains
     print(json.dumps({"reader": figures}, indent=1))
-    found = Guide.fit(model, faces, reader, asked.seed, asked.steps)
+    tutors = [school.another(f"tutor{n}", begun=2 + n) for n in range(1, asked.tutors + 1)]
+    found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors)
     found.save(asked.model)
     if asked.prior:
         prior = prior_by_kind(model, faces, reader, asked.prior, asked.seed)

@@ -4,7 +4,8 @@ that was trained apart reads them. Everything is done through `Studio`, as the a
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,19 +25,28 @@ from facevae.studio import Studio
 ASKED = (20, 30, 40, 50, 60, 70)  # years
 AGED = (20, 60)  # years: faces of these ages are aged, each way
 NEAR = 3  # years about an age that real faces of it may have
+COMPARED = 100  # edited faces at most whose identity is looked at: a recognizer takes its time
 
 
 def examine(
-    studio: Studio, faces: FaceSet, rows: np.ndarray, one: Judge, most: int = 300, seed: int = 0
+    studio: Studio,
+    faces: FaceSet,
+    rows: np.ndarray,
+    one: Judge,
+    most: int = 300,
+    seed: int = 0,
+    recognizer: Looker | None = None,
 ) -> dict:
     """Figures of the edits, the ages and the samples of a studio with a guide.
 
     Args:
         rows: unseen faces; `most` of them, spread evenly, are edited.
+        recognizer: tells people apart; the judge alone is asked for identity without one.
 
     Returns:
         unchanged: PSNR in dB of `edit(face, {})` to the crop, or exact. aging, attributes,
-        samples, reading, age_error_by_group: see the functions. milliseconds: medians of read
+        samples, reading, age_error_by_group: see the functions. unsteady: by attribute, the share
+        of photos that the judge reads otherwise when mirrored. milliseconds: medians of read
         (without the detector), of an edit and of an age at the model's size.
     """
     chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
@@ -44,25 +54,39 @@ def examine(
     took = {"read, face given": seconds}
     crops = to_tensor([sitter.crop for sitter in sitters])
     before = one.read(crops)
-    same, _ = timed(lambda sitter: studio.edit(sitter, {}), sitters)
+    copies, _ = timed(lambda sitter: studio.edit(sitter, {}), sitters)
     _, took["edit"] = timed(lambda sitter: studio.edit(sitter, {"Smiling": 1}), sitters[:20])
-    error = (to_tensor(same) - crops).square().mean().item()
+    error = (to_tensor(copies) - crops).square().mean().item()
+    lookers: dict[str, Looker] = {"identity": one}
+    same = Identity(crops, lookers | ({"recognized": recognizer} if recognizer else {}))
     _, took["age"] = timed(lambda sitter: studio.age(sitter, 70), sitters[:20])
     attributes = [name for name in studio.attributes if name in before or name == "Young"]
     report = {
         "faces": len(sitters),
         "unchanged": "exact" if error == 0 else round(-10 * np.log10(error), 1),
         "milliseconds": {name: round(1000 * value, 1) for name, value in took.items()},
-        "aging": aging(studio, one, sitters, judge.ages(faces)[chosen], _real(one, faces, rows)),
+        "aging": aging(
+            studio, one, sitters, judge.ages(faces)[chosen], _real(one, faces, rows), same
+        ),
         "attributes": {
-            name: {sign: attribute(studio, one, sitters, before, name, at) for sign, at in ENDS}
+            name: {
+                sign: attribute(studio, one, sitters, before, name, at, same) for sign, at in ENDS
+            }
             for name in attributes
         },
+        "unsteady": unsteady(before, one.read(crops.flip(3))),
         "samples": samples(studio, one, faces, rows, seed),
         "reading": reading(studio, faces, chosen[:: max(1, len(chosen) // 100)]),
         "age_error_by_group": age_errors(studio, faces, rows),
     }
     return report
+
+
+def unsteady(before: Readings, mirrored: Readings) -> dict[str, float]:
+    """By attribute the share of faces that two readings disagree on: what leaks by chance."""
+    names = [name for name in ATTRIBUTES if name in before]
+    flips = {n: (has(before, n) > 0) != (has(mirrored, n) > 0) for n in names}
+    return {name: round(float(share.float().mean()), 3) for name, share in flips.items()}
 
 
 def reading(studio: Studio, faces: FaceSet, rows: np.ndarray, steps: int = 20) -> dict:
@@ -106,7 +130,12 @@ def timed(make: Callable, arguments: Sequence) -> tuple[list, float]:
 
 
 def aging(
-    studio: Studio, one: Judge, sitters: Sequence[Face], years: np.ndarray, real: dict[int, float]
+    studio: Studio,
+    one: Judge,
+    sitters: Sequence[Face],
+    years: np.ndarray,
+    real: dict[int, float],
+    same: Identity,
 ) -> dict:
     """Faces asked to be 20, 30 … 70, with the photo's detail (1) and without (0): what `edits.aged`
     tells, the share of the real span that is read, and how far the crop's mean colour moved.
@@ -115,7 +144,8 @@ def aging(
         years: (N,) as labelled. real: what the judge reads off real faces of 20 and of 70.
     """
     inside = (years >= AGED[0]) & (years <= AGED[1])
-    sitters = [sitter for sitter, fits in zip(sitters, inside, strict=True) if fits]
+    rows = np.flatnonzero(inside).tolist()
+    sitters = [sitters[k] for k in rows]
     crops = to_tensor([sitter.crop for sitter in sitters])
     first, last = ASKED[0], ASKED[-1]
     report: dict = {"faces": len(sitters), "real": {str(k): round(v, 1) for k, v in real.items()}}
@@ -128,7 +158,7 @@ def aging(
         moved = [(255 * (d - plain).mean((2, 3))).abs().mean(1) for d in drawn.values()]
         found["colour_moved"] = round(float(torch.stack(moved).mean()), 2)
         if detail:
-            found["identity"] = identity(one, crops, drawn[last])
+            found |= same.kept(rows, drawn[last])
         report[f"detail {detail}"] = found
     return report
 
@@ -144,13 +174,19 @@ def _real(one: Judge, faces: FaceSet, rows: np.ndarray) -> dict[int, float]:
 
 
 def attribute(
-    studio: Studio, one: Judge, sitters: Sequence[Face], before: Readings, name: str, at: float
+    studio: Studio,
+    one: Judge,
+    sitters: Sequence[Face],
+    before: Readings,
+    name: str,
+    at: float,
+    same: Identity,
 ) -> dict:
     """One attribute brought to a strength on faces that lack it (had it), detail kept.
 
     Returns:
         faces, turned (share), leaked: {other: share that turned with it} of those over a tenth
-        and not tied to it by nature; age_moved in years; identity.
+        and not tied to it by nature; age_moved in years; what `Identity.kept` tells.
     """
     lack = (at * has(before, name) < 0).nonzero()[:, 0].tolist()
     if len(lack) < edits.FEWEST:
@@ -170,18 +206,33 @@ def attribute(
         "turned": round(float((at * has(after, name) > 0).float().mean()), 3),
         "leaked": {other: round(share, 2) for other, share in turned.items() if share > 0.1},
         "age_moved": round(float((after["age"] - was["age"]).mean()), 1),
-        "identity": identity(one, to_tensor([s.crop for s in sitters]), edited),
-    }
+    } | same.kept(lack, edited)
 
 
-def identity(one: Judge, originals: Tensor, edited: Tensor) -> float:
-    """The share of faces whose picture is nearer to its own original than 95 % of the other
-    originals are, in the judge's features; (N, 3, S, S) both."""
-    distance = torch.cdist(one.features(edited), one.features(originals))  # (N, N)
-    others = ~torch.eye(len(distance), dtype=torch.bool)
-    nearer = (distance.diagonal()[:, None] < distance) & others
-    share = nearer.sum(1) / max(len(distance) - 1, 1)
-    return round(float((share >= 0.95).float().mean()), 3)
+class Looker(Protocol):
+    """Anything with features of pictures in which faces of one person lie near each other."""
+
+    def features(self, images: Tensor) -> Tensor: ...
+
+
+class Identity:
+    """Whether edited faces are still nearest to their own photos, as one or more lookers see it."""
+
+    def __init__(self, originals: Tensor, lookers: Mapping[str, Looker]) -> None:
+        """originals: (N, 3, S, S). lookers: by the name that their share is told under."""
+        self.lookers = {name: (one, one.features(originals)) for name, one in lookers.items()}
+
+    def kept(self, rows: Sequence[int], edited: Tensor) -> dict[str, float]:
+        """By looker the share of edited faces that are nearer to their own original than to 95 %
+        of the others: edited is (M, 3, S, S), of the originals in rows; COMPARED are looked at."""
+        some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), COMPARED)).astype(int))
+        found = {}
+        for name, (one, known) in self.lookers.items():
+            distance = torch.cdist(one.features(edited[some]), known)  # (M, N)
+            own = distance[torch.arange(len(some)), torch.tensor(rows)[some]]
+            nearer = (own[:, None] < distance).sum(1) / max(len(known) - 1, 1)
+            found[name] = round(float((nearer >= 0.95).float().mean()), 3)
+        return found
 
 
 def samples(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from tqdm import tqdm
 
 from facevae import directions as ways
 from facevae import judge, metrics
+from facevae import regions as places
 from facevae.ages import AgeCurves
 from facevae.data import FaceSet
 from facevae.directions import Direction
 from facevae.judge import OLD, YOUNG, Judge
 from facevae.latent import MixturePrior
 from facevae.model import FaceVAE
-from facevae.steering import REACH, STEPS, Sitters, steered
+from facevae.regions import Region
+from facevae.steering import STEPS, Sitters, Way, steered
 from facevae.texture import Texture
 
 ATTRIBUTES = (
@@ -37,12 +39,13 @@ FREE = {
 SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
 SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
 TRIED = 4000  # training faces on which the directions are steered
-FILES = ("directions.safetensors", "ages.safetensors", "texture.safetensors", "judge.json")
+FILES = ("directions.safetensors", "regions.safetensors", "ages.safetensors",
+         "texture.safetensors", "judge.json")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Guide:
-    """Directions of attributes, mean codes by age, wrinkles by age, and the reader.
+    """Ways to attributes, mean codes by age, wrinkles by age, and the reader.
 
     One unit for all attributes: at strength 1 the reader sees it in about nine of ten faces that
     lacked it, at −1 in one of ten that had it, their own detail kept; in fewer where more would
@@ -51,23 +54,32 @@ class Guide:
     Attributes:
         directions: by attribute, in the unit of `facevae.directions`: ±1 where the class means are.
         reach: by attribute, how many of those units make strength 1 and −1.
+        regions: by attribute, where on a face strength 1 and −1 are drawn.
         reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
     """
 
     directions: dict[str, Direction]
     reach: dict[str, tuple[float, float]]
+    regions: dict[str, tuple[Region, Region]]
     curves: AgeCurves
     texture: Texture
     reader: Judge
 
     @classmethod
     def fit(
-        cls, model: FaceVAE, faces: FaceSet, reader: Judge, seed: int = 0, steps: int = STEPS
+        cls,
+        model: FaceVAE,
+        faces: FaceSet,
+        reader: Judge,
+        seed: int = 0,
+        steps: int = STEPS,
+        tutors: Sequence[Judge] = (),
     ) -> Guide:
         """From a model's training faces, which carry age and gender; the reader labels the rest.
 
         Args:
             steps: of `steering` an attribute; 0 leaves the directions as regression finds them.
+            tutors: more readers that steer beside the first, so that no whim of it is learnt.
 
         Raises:
             ValueError: the faces carry no ages, or an attribute is not told or too rare.
@@ -75,8 +87,7 @@ class Guide:
         rows = faces.split(seed)["train"]
         codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
         years, labels = judge.ages(faces)[rows], labelled(faces, rows, reader)
-        found = regressed(codes, labels)
-        reach = dict.fromkeys(found, (REACH, REACH))
+        found = {name: Way(start) for name, start in regressed(codes, labels).items()}
         if steps:
             some = np.sort(np.random.default_rng(seed).permutation(len(rows))[:TRIED])
             sitters = Sitters(
@@ -84,12 +95,17 @@ class Guide:
                 codes[torch.from_numpy(some)],
                 judge.read_faces(reader, faces, rows[some]),
             )
-            for name, start in tqdm(found.items(), desc="steering", unit="attribute"):
-                found[name], reach[name] = steered(model, reader, sitters, start, steps, seed)
+            teachers = [reader, *tutors]
+            for name, way in tqdm(found.items(), desc="steering", unit="attribute"):
+                found[name] = steered(model, teachers, sitters, way.direction, steps, seed)
         bare = labels["Eyeglasses"] != 1  # or old age would come with glasses
         gender = np.where(labels["Male"] < 0, -1, 1 - labels["Male"])
         curves = AgeCurves.fit(codes[torch.from_numpy(bare)], years[bare], gender[bare])
-        return cls(found, reach, curves, Texture.fit(model, faces, rows[bare]), reader)
+        texture = Texture.fit(model, faces, rows[bare])
+        directions = {name: way.direction for name, way in found.items()}
+        reach = {name: way.reach for name, way in found.items()}
+        regions = {name: way.regions for name, way in found.items()}
+        return cls(directions, reach, regions, curves, texture, reader)
 
     def placed(
         self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
@@ -114,6 +130,15 @@ class Guide:
         )
         amounts = torch.linalg.lstsq((axes @ steps.T).double(), missing.double()).solution  # (K,)
         return code + (amounts.float() @ steps)[None]
+
+    def region(self, wanted: Mapping[str, float]) -> Region:
+        """Where on a face the wanted strengths are drawn, all of them together."""
+        parts = []
+        for name, at in wanted.items():
+            self._direction(name)
+            on, off = self.regions[name]
+            parts.append(off.towards(on, (min(max(at, -1.0), 1.0) + 1) / 2))
+        return places.joined(parts)
 
     @torch.inference_mode()
     def read(self, crop: Tensor) -> tuple[float, int]:
@@ -154,8 +179,9 @@ class Guide:
         """Write the files that `load` reads."""
         folder = Path(folder)
         ways.save(folder / FILES[0], self.directions.values(), {"reach": self.reach})
-        self.curves.save(folder / FILES[1])
-        self.texture.save(folder / FILES[2])
+        places.save(folder / FILES[1], self.regions)
+        self.curves.save(folder / FILES[2])
+        self.texture.save(folder / FILES[3])
         self.reader.save(folder)
 
     @classmethod
@@ -174,11 +200,15 @@ class Guide:
                 raise KeyError("not of these attributes")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{folder / FILES[0]} does not tell the unit of edits") from error
+        regions = places.load(folder / FILES[1])
+        if set(regions) != set(found):
+            raise ValueError(f"{folder / FILES[1]} is of other attributes than {FILES[0]}")
         return cls(
             found,
             reach,
-            AgeCurves.load(folder / FILES[1]),
-            Texture.load(folder / FILES[2]),
+            regions,
+            AgeCurves.load(folder / FILES[2]),
+            Texture.load(folder / FILES[3]),
             Judge.load(folder),
         )
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from facevae.ages import AgeCurves
 from facevae.model import FaceVAE
+from facevae.regions import Region
 from facevae.texture import (
     FACE,
     FEATURES,
@@ -37,31 +38,42 @@ def held(change: Tensor) -> Tensor:
     return change - (change * skin).sum((2, 3), keepdim=True) / skin.sum()
 
 
-def kept(change: Tensor) -> Tensor:
+def kept(change: Tensor, yields: Tensor | None = None) -> Tensor:
     """How much of a photo's own detail holds under a change (N, 3, S, S): (N, 1, S, S) in 0 … 1.
 
     All of it where the decoder's picture stays as it was. Where that is redrawn, the detail is of
-    what was there before: the teeth of a smile that is no more.
+    what was there before: the teeth of a smile that is no more. `yields`, (1, 1, S, S), says where
+    it gives way more readily (over 1), or less.
     """
     size = blurred(luma(change).abs(), 3 / 128)
-    return torch.exp(-((size / REDRAWN) ** 2))
+    return torch.exp(-((size * (1.0 if yields is None else yields) / REDRAWN) ** 2))
 
 
 def edited_picture(
-    decoded: Tensor, change: Tensor, crop: Tensor, detail: float = 1.0, grey: float = 0.0
+    decoded: Tensor,
+    change: Tensor,
+    crop: Tensor,
+    detail: float = 1.0,
+    grey: float = 0.0,
+    region: Region | None = None,
 ) -> Tensor:
     """A face after an edit: (N, 3, S, S) at the crop's own size, not yet cut to [0, 1].
 
     Args:
         decoded: (N, 3, s, s) at the model's size, before the edit. change: of it, the same shape.
         crop: (N, 3, S, S), any size.
+        region: where the change is drawn; everywhere by default.
         detail: 0 … 1, how much of the photo's own detail is kept where the face is not redrawn.
         grey: 0 … 1, how far its hair turns grey.
     """
     side = crop.shape[-1]
     residual = crop - enlarged(decoded, side)
+    yields = None
+    if region is not None:
+        where, yields = region.over(change.shape[-1])
+        change = where * change
     if change.any():
-        residual = residual * enlarged(kept(change), side)
+        residual = residual * enlarged(kept(change, yields), side)
     return greyed(enlarged(decoded + change, side) + detail * residual, crop, grey)
 
 

@@ -208,12 +208,11 @@ class Studio:
         """
         code = self.guide.placed(face.mean, wanted, locked)
         change = held(self.model.decode(code) - face.decoded) if wanted else 0 * face.decoded
-
-        grey = min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
+        region, grey = self.guide.region(wanted), min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
 
         def picture(side: int) -> Tensor:
             crop = to_tensor([face.crop_at(side)])
-            return edited_picture(face.decoded, change, crop, detail, grey)
+            return edited_picture(face.decoded, change, crop, detail, grey, region)
 
         return self._shown(face, picture, detail, size, paste)
 

@@ -247,6 +247,10 @@ class School:
             for one in self.sets
         }
 
+    def another(self, under: str, begun: int) -> Judge:
+        """One more judge of the same lessons, kept in a folder of its own within the first's."""
+        return self._trained(under, self.sets, self.names, self.seed + begun)
+
     def labels(self, reads: JudgeConfig) -> dict[str, np.ndarray]:
         """Labels of all faces of the model that directions may use: see `known_labels`.
 

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -31,10 +32,28 @@ class Blocks(torch.nn.Module):
 
 def test_identity_is_kept_by_a_small_change_and_lost_by_a_swap():
     faces = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert examine.identity(Blocks(), faces, faces + 0.01) == 1
-    assert examine.identity(Blocks(), faces, faces.roll(1, 0)) < 0.2
+    same = examine.Identity(faces, {"seen": Blocks(), "upside down": Blocks()})
+    rows = list(range(40))
+    assert same.kept(rows, faces + 0.01) == {"seen": 1, "upside down": 1}
+    assert same.kept(rows, faces.roll(1, 0))["seen"] < 0.2
     half = torch.cat([faces[:20], faces[20:].flip(0)])
-    assert examine.identity(Blocks(), faces, half) == pytest.approx(0.5, abs=0.1)
+    assert same.kept(rows, half)["seen"] == pytest.approx(0.5, abs=0.1)
+    assert same.kept([7, 3], faces[[7, 3]])["seen"] == 1  # each beside its own, whatever the order
+
+
+def test_identity_looks_at_a_hundred_faces_at_most():
+    faces = torch.rand(300, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    looker, counts = Blocks(), []
+    looker.features = lambda images: counts.append(len(images)) or images.flatten(1)
+    same = examine.Identity(faces, {"seen": looker})
+    assert same.kept(list(range(300)), faces)["seen"] == 1
+    assert counts == [300, examine.COMPARED]
+
+
+def test_a_judge_is_unsteady_where_it_reads_a_mirrored_photo_otherwise():
+    one = {"Smiling": torch.tensor([0.9, 0.1, 0.6, 0.4]), "age": torch.zeros(4)}
+    other = {"Smiling": torch.tensor([0.8, 0.2, 0.4, 0.3]), "age": torch.ones(4)}
+    assert examine.unsteady(one, other) == {"Smiling": 0.25}
 
 
 class Sitting:
@@ -61,13 +80,15 @@ class Light(Blocks):
 
 def test_an_attribute_is_counted_on_the_faces_that_lack_it():
     sitters = [Sitter(light) for light in np.linspace(0.05, 0.95, 19)]
-    before = Light().read(to_tensor([s.crop for s in sitters]))
-    found = examine.attribute(Sitting(), Light(), sitters, before, "Smiling", 1.0)
+    crops = to_tensor([s.crop for s in sitters])
+    before, same = Light().read(crops), examine.Identity(crops, {"seen": Blocks()})
+    found = examine.attribute(Sitting(), Light(), sitters, before, "Smiling", 1.0, same)
+    assert 0 <= found["seen"] <= 1
     assert found["faces"] == 9 and found["turned"] == 1.0
     assert found["age_moved"] == pytest.approx(50, abs=1)
     assert found["leaked"] == {"Bangs": 1.0}
-    few = examine.attribute(Sitting(), Light(), sitters[:3], {k: v[:3] for k, v in before.items()},
-                            "Smiling", 1.0)  # fmt: skip
+    three = {name: values[:3] for name, values in before.items()}
+    few = examine.attribute(Sitting(), Light(), sitters[:3], three, "Smiling", 1.0, same)
     assert few == {"faces": 3}
 
 
@@ -82,6 +103,7 @@ def test_the_shipped_studio_is_examined_from_end_to_end(tmp_path):
         set(report["aging"]["detail 1"])
     )
     assert report["reading"]["psnr_refined"] > report["reading"]["psnr"]
+    assert set(report["unsteady"]) == {"Male", "Smiling"}
     assert report["samples"]["distance"] >= 0 and report["samples"]["faces"] == 60
 
 
@@ -92,7 +114,8 @@ def test_the_command_adds_what_a_judge_says_to_the_models_own_figures(
     Judge(JudgeConfig(("Smiling",), age=True, size=32)).save(tmp_path / "judge")
     asked = []
 
-    def examined(studio, faces, rows, judge):  # the figures themselves are tested above
+    def examined(studio, faces, rows, judge, recognizer):  # the figures are tested above
+        assert recognizer is None
         asked.append((studio.size, len(rows), judge.config.attributes))
         return {"unchanged": "exact"}
 
@@ -106,3 +129,23 @@ def test_the_command_adds_what_a_judge_says_to_the_models_own_figures(
     empty = prepare("synthetic", out=tmp_path / "empty", size=128, count=2, progress=False)
     assert len(empty) == 2 and main(command) == 2
     assert "name another --part" in capsys.readouterr().err
+
+
+def test_a_recognizer_that_is_not_installed_is_asked_for_in_one_sentence(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "dlib", None)
+    assert main(["evaluate", str(FOLDER), "--data", "none", "--recognizer"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and "pip install dlib-bin face_recognition_models" in said
+
+
+def test_the_recognizer_tells_the_two_portraits_apart():
+    pytest.importorskip("dlib", reason="dlib-bin is not installed: an extra of the evaluation")
+    from facevae.recognizer import Recognizer
+
+    studio = facevae.Studio.load()
+    one, other = (studio.read(path) for path in sorted((FOLDER.parent / "portraits").glob("*.jpg")))
+    same = examine.Identity(to_tensor([one.crop, other.crop]), {"seen": Recognizer()})
+    (looker, known) = same.lookers["seen"]
+    smiled = looker.features(to_tensor([studio.edit(one, {"Smiling": 1.0})]))[0]
+    assert known.shape == (2, 128) and (known[0] - known[1]).norm() > 0.6
+    assert (smiled - known[0]).norm() < 0.6

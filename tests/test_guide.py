@@ -55,6 +55,18 @@ def test_all_wanted_strengths_are_reached_together(guide):
     assert all(reached[name] == pytest.approx(at, abs=1e-3) for name, at in wanted.items())
 
 
+def test_a_strength_between_is_drawn_between_its_regions_and_several_together(guide):
+    on, off = (guide.region({"Smiling": at}) for at in (1.0, -1.0))
+    assert torch.equal(on.where, guide.regions["Smiling"][0].where)
+    half = guide.region({"Smiling": 0.0})
+    assert torch.allclose(half.where, (on.where + off.where) / 2)
+    assert torch.equal(guide.region({"Smiling": -1.5}).yields, off.yields)  # as far as was learnt
+    both = guide.region({"Smiling": 1.0, "Bangs": -1.0})
+    assert torch.equal(both.where, torch.maximum(on.where, guide.regions["Bangs"][1].where))
+    with pytest.raises(ValueError, match="no attribute 'Grin'"):
+        guide.region({"Grin": 1.0})
+
+
 def test_what_is_steady_or_locked_stays(guide):
     before = guide.strengths(code())
     after = guide.strengths(guide.placed(code(), {"Smiling": 2.0}, locked=["Beard", "Bald"]))
@@ -73,6 +85,7 @@ def test_a_guide_is_read_back_as_it_was(guide, tmp_path):
     again = Guide.load(tmp_path)
     wanted = {"Smiling": 1.0, "Beard": -1.0}
     assert torch.equal(again.placed(code(), wanted), guide.placed(code(), wanted))
+    assert torch.allclose(again.region(wanted).where, guide.region(wanted).where, atol=1e-3)
     assert again.curves.span == guide.curves.span and [*again.directions] == [*ATTRIBUTES]
     (tmp_path / "ages.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"ages\.safetensors holds no age curves"):
@@ -106,9 +119,15 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
 ):
     FaceVAE(ModelConfig((3, 32, 32), latents=48, channels=(8,))).save_pretrained(tmp_path / "it")
     monkeypatch.setattr(facevae, "load_faces", lambda _: faces)  # with the labels given above
-    monkeypatch.setattr(Guide, "fit", lambda _, __, reader, *___: replace(guide, reader=reader))
+    taught = []
+
+    def fitted(model, faces, reader, seed, steps, tutors):
+        taught.append([one.heads.bias[0].item() for one in (reader, *tutors)])
+        return replace(guide, reader=reader)
+
+    monkeypatch.setattr(Guide, "fit", fitted)
     command = ["guide", f"{tmp_path}/it", "--data", "faces", "--reader", f"{tmp_path}/reader",
-               "--prior", "2"]  # fmt: skip
+               "--prior", "2", "--tutors", "1"]  # fmt: skip
     assert main([*command, "--epochs", "1"]) == 0
     out = capsys.readouterr().out
     assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
@@ -118,6 +137,9 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     monkeypatch.setattr(judge, "train_judge", None)  # the second time it is read from its folder
     assert main([*command, "--epochs", "1"]) == 0
     assert capsys.readouterr().out == out
+    first, second = taught
+    assert first == second and first[0] != first[1]  # the tutor is another network, kept as well
+    assert Judge.load(tmp_path / "reader" / "tutor1").config == made.reader.config
 
 
 def test_a_prior_by_kind_parts_faces_as_the_reader_sees_them(faces):

@@ -3,9 +3,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from facevae import regions, steering
 from facevae.directions import Direction
 from facevae.judge import AGE_UNIT, has
-from facevae.steering import Sitters, steered
+from facevae.retouch import edited_picture, held
+from facevae.steering import Sitters, Way, steered
 
 SIDE = 16
 ROWS = torch.linspace(0, 6.3, SIDE).cos()[:, None].expand(SIDE, SIDE)  # top and bottom light
@@ -53,37 +55,87 @@ def start():
     return Direction.along("Smiling", "joint", mean, mean, -mean)
 
 
-def edited(found, at, codes):
-    return Reader().read(Model().decode(found.placed(codes, at)))
+def turned(way, faces, sign):
+    """The faces that lacked (had) a smile, as read before and after an edit to strength ±1."""
+    rows = sign * has(faces.readings, "Smiling") < 0
+    codes, off = faces.codes[rows], int(sign < 0)
+    plain = Model().decode(codes)
+    change = Model().decode(way.direction.placed(codes, sign * way.reach[off])) - plain
+    after = edited_picture(plain, held(change), plain, region=way.regions[off])
+    return {name: values[rows] for name, values in faces.readings.items()}, Reader().read(after)
 
 
-def test_a_direction_is_steered_off_what_it_drags_along():
-    found, (on, off) = steered(Model(), Reader(), sitters(), start(), steps=100)
-    slope = [abs(one.vector[1] / one.vector[0]).item() for one in (start(), found)]
+def test_a_direction_is_steered_off_what_it_drags_along(monkeypatch):
+    monkeypatch.setattr(steering, "PULL", 0.0)
+    way = steered(Model(), [Reader()], sitters(), start(), steps=100)
+    slope = [abs(one.vector[1] / one.vector[0]).item() for one in (start(), way.direction)]
     assert slope[0] == pytest.approx(0.8) and slope[1] < 0.4
-    assert found.method == "steered" and on > 0 and off > 0
+    assert way.direction.method == "steered" and min(way.reach) > 0
+
+
+def test_a_direction_is_pulled_to_where_it_began(monkeypatch):
+    near = []
+    for pull in (0.0, 50.0):
+        monkeypatch.setattr(steering, "PULL", pull)
+        way = steered(Model(), [Reader()], sitters(), start(), steps=60)
+        near.append(torch.cosine_similarity(way.direction.vector, start().vector, dim=0).item())
+    assert near[0] < near[1] and near[1] > 0.97
 
 
 def test_strength_one_turns_most_faces_and_leaves_bangs_to_most():
-    found, (on, off) = steered(Model(), Reader(), sitters(), start(), steps=100)
-    unseen = sitters(seed=1)
-    for sign, reach in ((1, on), (-1, -off)):
-        lack = sign * has(unseen.readings, "Smiling") < 0
-        after = edited(found, reach, unseen.codes[lack])
+    way, unseen = steered(Model(), [Reader()], sitters(), start(), steps=100), sitters(seed=1)
+    plain = Way(start(), way.reach)
+    for sign in (1, -1):
+        before, after = turned(way, unseen, sign)
         assert (sign * has(after, "Smiling") > 0).float().mean() > 0.8
-        first = edited(start(), reach, unseen.codes[lack])
-        bangs = has({k: v[lack] for k, v in unseen.readings.items()}, "Bangs") > 0
-        turned = [((has(one, "Bangs") > 0) != bangs).float().mean() for one in (first, after)]
-        assert turned[1] < turned[0] / 2
+        bangs = has(before, "Bangs") > 0
+        moved = [
+            ((has(one, "Bangs") > 0) != bangs).float().mean()
+            for one in (turned(plain, unseen, sign)[1], after)
+        ]
+        assert moved[1] < moved[0] / 2
 
 
-def test_one_seed_gives_one_direction():
-    first, second = (steered(Model(), Reader(), sitters(), start(), steps=6) for _ in range(2))
-    assert torch.equal(first[0].vector, second[0].vector) and first[1] == second[1]
+def test_a_region_is_drawn_where_it_serves_alike_on_both_sides():
+    class Lower(Reader):
+        """Sees what the lower half shows, and not the upper."""
+
+        def features(self, images):
+            return super().features(torch.cat([0.5 + 0 * images[:, :, :8], images[:, :, 8:]], 2))
+
+    way = steered(Model(), [Lower()], sitters(), start(), steps=120)
+    for region in way.regions:
+        top, bottom = region.where[0, 0].split(regions.SIDE // 2)
+        assert bottom.mean() > 1.2 * top.mean()
+        assert torch.allclose(region.where, region.where.flip(-1), atol=1e-6)
+        assert (region.where >= 0).all() and (region.where <= 1).all() and (region.yields > 0).all()
+
+
+def test_all_teachers_are_asked_by_turns():
+    asked = []
+
+    class Named(Reader):
+        def __init__(self, name):
+            self.name = name
+
+        def heads(self, features):
+            asked.append(self.name)
+            return super().heads(features)
+
+    steered(Model(), [Named("a"), Named("b")], sitters(), start(), steps=8)
+    assert asked == ["a"] * 4 + ["b"] * 4 + ["a"] * 4 + ["b"] * 4  # on and off, before and after
+
+
+def test_one_seed_gives_one_way():
+    first, second = (steered(Model(), [Reader()], sitters(), start(), steps=6) for _ in range(2))
+    assert torch.equal(first.direction.vector, second.direction.vector)
+    assert first.reach == second.reach
+    assert torch.equal(first.regions[0].where, second.regions[0].where)
 
 
 def test_without_faces_to_learn_from_the_direction_stays():
     faces, first = sitters(), start()
     alike = Sitters(faces.pictures, faces.codes, {"Smiling": torch.ones(200)})
-    found, reach = steered(Model(), Reader(), alike, first, steps=2)
-    assert found is first and reach == (2.0, 2.0)
+    way = steered(Model(), [Reader()], alike, first, steps=2)
+    assert way.direction is first and way.reach == (2.0, 2.0)
+    assert all((one.where == 1).all() and (one.yields == 1).all() for one in way.regions)
