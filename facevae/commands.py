@@ -156,6 +156,7 @@ def export(asked: argparse.Namespace) -> None:
 def guide(asked: argparse.Namespace) -> None:
     """Teach a reader, find directions, age curves and texture, and put them beside the model."""
     from facevae.guide import ATTRIBUTES, Guide, prior_by_kind
+    from facevae.prepare import cores
     from facevae.trial import School
 
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
@@ -165,7 +166,7 @@ def guide(asked: argparse.Namespace) -> None:
     reader, figures = school.judge(begun=2)  # not the network that `judge` trains
     print(json.dumps({"reader": figures}, indent=1))
     tutors = [school.another(f"tutor{n}", begun=2 + n) for n in range(1, asked.tutors + 1)]
-    found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors)
+    found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors, cores())
     found.save(asked.model)
     if asked.prior:
         prior = prior_by_kind(model, faces, reader, asked.prior, asked.seed)

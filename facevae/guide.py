@@ -74,12 +74,14 @@ class Guide:
         seed: int = 0,
         steps: int = STEPS,
         tutors: Sequence[Judge] = (),
+        workers: int = 1,
     ) -> Guide:
         """From a model's training faces, which carry age and gender; the reader labels the rest.
 
         Args:
             steps: of `steering` an attribute; 0 leaves the directions as regression finds them.
             tutors: more readers that steer beside the first, so that no whim of it is learnt.
+            workers: processes that steer, each an attribute on a core of its own.
 
         Raises:
             ValueError: the faces carry no ages, or an attribute is not told or too rare.
@@ -95,9 +97,9 @@ class Guide:
                 codes[torch.from_numpy(some)],
                 judge.read_faces(reader, faces, rows[some]),
             )
-            teachers = [reader, *tutors]
-            for name, way in tqdm(found.items(), desc="steering", unit="attribute"):
-                found[name] = steered(model, teachers, sitters, way.direction, steps, seed)
+            starts = [way.direction for way in found.values()]
+            bettered = _steered(model, [reader, *tutors], sitters, starts, steps, seed, workers)
+            found = dict(zip(found, bettered, strict=True))
         bare = labels["Eyeglasses"] != 1  # or old age would come with glasses
         gender = np.where(labels["Male"] < 0, -1, 1 - labels["Male"])
         curves = AgeCurves.fit(codes[torch.from_numpy(bare)], years[bare], gender[bare])
@@ -211,6 +213,26 @@ class Guide:
             Texture.load(folder / FILES[3]),
             Judge.load(folder),
         )
+
+
+def _steered(
+    model: FaceVAE,
+    readers: Sequence[Judge],
+    sitters: Sitters,
+    starts: Sequence[Direction],
+    steps: int,
+    seed: int,
+    workers: int,
+) -> list[Way]:
+    """`steered` from each of these starts, in processes of one thread each."""
+    from joblib import Parallel, delayed, parallel_config
+
+    task = delayed(steered)
+    with parallel_config("loky", inner_max_num_threads=1):
+        steering = Parallel(workers, return_as="generator")(
+            task(model, readers, sitters, start, steps, seed) for start in starts
+        )
+        return list(tqdm(steering, desc="steering", unit="attribute", total=len(starts)))
 
 
 def prior_by_kind(

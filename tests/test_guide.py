@@ -6,12 +6,14 @@ import pytest
 import torch
 
 import facevae
-from facevae import judge, metrics, prepare
+from facevae import directions, judge, metrics, prepare
+from facevae import guide as guiding
 from facevae.__main__ import main
 from facevae.guide import ATTRIBUTES, Guide, labelled, prior_by_kind
 from facevae.judge import Judge, JudgeConfig
 from facevae.latent import load_prior
 from facevae.model import FaceVAE, ModelConfig
+from facevae.steering import Sitters
 from facevae.texture import Texture
 
 KNOWN = {"Eyeglasses": "glasses", "Smiling": "smile", "Beard": "beard"}  # what drawn faces tell
@@ -121,7 +123,7 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     monkeypatch.setattr(facevae, "load_faces", lambda _: faces)  # with the labels given above
     taught = []
 
-    def fitted(model, faces, reader, seed, steps, tutors):
+    def fitted(model, faces, reader, seed, steps, tutors, workers):
         taught.append([one.heads.bias[0].item() for one in (reader, *tutors)])
         return replace(guide, reader=reader)
 
@@ -140,6 +142,23 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     first, second = taught
     assert first == second and first[0] != first[1]  # the tutor is another network, kept as well
     assert Judge.load(tmp_path / "reader" / "tutor1").config == made.reader.config
+
+
+def test_several_processes_steer_as_one_does(faces):
+    torch.manual_seed(0)
+    model = FaceVAE(ModelConfig((3, 32, 32), latents=8, channels=(8, 16), blocks=0)).eval()
+    reader = Judge(JudgeConfig(("Smiling", "Bangs"), True, 32)).eval().requires_grad_(False)
+    rows = np.arange(60)
+    codes = metrics.posteriors(model, faces, rows).mean
+    told = {name: faces.labels[name][rows] for name in ("Smiling", "Bangs")}
+    read = {name: torch.from_numpy(values).float() for name, values in told.items()}
+    sitters = Sitters(torch.from_numpy(faces.images[rows]), codes, read)
+    starts = [directions.find(codes, told, name) for name in told]
+    one, two = (guiding._steered(model, [reader], sitters, starts, 4, 0, n) for n in (1, 2))
+    for a, b, start in zip(one, two, starts, strict=True):
+        assert a.direction.name == start.name and not torch.equal(a.direction.vector, start.vector)
+        assert torch.allclose(a.direction.vector, b.direction.vector, atol=1e-5)
+        assert a.reach == pytest.approx(b.reach, abs=1e-4)
 
 
 def test_a_prior_by_kind_parts_faces_as_the_reader_sees_them(faces):
