@@ -28,7 +28,7 @@ SYSTEMS = (
     "frey", "frey-order", "frey-gaussian", "frey-gaussian-order", "morph-utkface",
     "smile", "smile-200", "smile-beta10", "smile-beta10-200", "smile-beta50", "smile-beta50-200",
     "smile-normalized", "smile-optimal", "attributes-celeba", "aging", "aging-plain", "studio",
-    "studio-grown",
+    "studio-grown", "studio-wide",
 )  # fmt: skip
 BETAS = ("0.5", "1", "2", "4", "10", "50")
 SEEDS = (0, 1, 2)
