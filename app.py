@@ -44,7 +44,8 @@ HEADER = """<h1>Face studio</h1>
 <p>A variational autoencoder draws the faces between faces: yours, and those of nobody.</p>"""
 NOTE = """<p>Photos stay on the computer that runs this page and are forgotten within the hour.
 For play and teaching, not for identifying or deceiving anyone. The model has learned from UTKFace,
-CelebA and All-Age-Faces, for non-commercial research, and knows some kinds of faces better than others.</p>"""
+CelebA and All-Age-Faces, for non-commercial research, and knows some kinds of faces better than
+others.</p>"""
 
 
 def build(studio: facevae.Studio, max_side: int = MAX_SIDE) -> gr.Blocks:
