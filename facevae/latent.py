@@ -65,7 +65,7 @@ class GaussianPrior:
     def fit(cls, means: Tensor) -> GaussianPrior:
         """Fit to posterior means (N, D) of the training faces."""
         jitter = 1e-4 * torch.eye(means.shape[1])
-        return cls(means.mean(dim=0), torch.linalg.cholesky(means.T.cov() + jitter))
+        return cls(means.mean(dim=0), _factor(means.T.cov() + jitter))
 
     def sample(self, n: int, generator: torch.Generator, temperature: float = 0.8) -> Tensor:
         """n draws (n, D); `temperature` scales the spread: lower is plainer, higher is odder."""
@@ -123,7 +123,7 @@ class MixturePrior:
         ).fit(means.double().numpy())
         dimensions = means.shape[1]
         covariances = torch.from_numpy(fitted.covariances_).reshape(-1, dimensions, dimensions)
-        factors = torch.linalg.cholesky(covariances)  # (K or 1, D, D)
+        factors = _factor(covariances)  # (K or 1, D, D)
         centres = torch.from_numpy(fitted.means_)
         return cls(torch.from_numpy(fitted.weights_).float(), centres.float(), factors.float())
 
@@ -135,7 +135,7 @@ class MixturePrior:
         return cls(
             torch.tensor([len(part) / len(means) for part in parts]),
             torch.stack([part.mean(dim=0) for part in parts]),
-            torch.stack([torch.linalg.cholesky(part.T.cov() + jitter) for part in parts]),
+            torch.stack([_factor(part.T.cov() + jitter) for part in parts]),
         )
 
     def sample(self, n: int, generator: torch.Generator, temperature: float = 0.8) -> Tensor:
@@ -261,6 +261,12 @@ def r_squared(
 
     fitted = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-1, 4, 11)))
     return float(fitted.fit(codes.numpy(), values).score(unseen_codes.numpy(), unseen_values))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """The lower triangular factor of covariances (…, D, D), laid out in memory as one that is read
+    from a file: it then draws the same faces to the bit."""
+    return torch.linalg.cholesky(covariance).contiguous()
 
 
 def _log_normal(codes: Tensor, mean: Tensor, factor: Tensor) -> Tensor:
