@@ -147,7 +147,7 @@ _ROWS = (
     _studio,
     _variant(_studio, "grown", "studio's weights, and blocks in what room is left",
              {"encoder_added": (0, 1, 1, 0), "decoder_added": (0, 2, 1, 0)}, epochs=24, lr=7e-4),
-    _variant(_studio, "wide", "the app's model: studio-grown's weights, deeper eyes, more faces",
+    _variant(_studio, "wide", "the app's model: studio-grown with a deeper encoder, on more faces",
              {"encoder_added": (1, 2, 2, 0), "decoder_added": (0, 2, 1, 0)}, epochs=14, lr=5e-4,
              ema=0.998),
 )  # fmt: skip
