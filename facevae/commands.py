@@ -63,6 +63,8 @@ def evaluate(asked: argparse.Namespace) -> None:
     studio also what its edits, ages and samples are worth, if there is a judge."""
     recognizer = None
     if asked.recognizer:
+        if not asked.judge:
+            raise ValueError("--recognizer looks at edited faces: give a --judge as well")
         from facevae.recognizer import Recognizer
 
         recognizer = Recognizer()

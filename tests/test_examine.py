@@ -133,7 +133,9 @@ def test_the_command_adds_what_a_judge_says_to_the_models_own_figures(
 
 def test_a_recognizer_that_is_not_installed_is_asked_for_in_one_sentence(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "dlib", None)
-    assert main(["evaluate", str(FOLDER), "--data", "none", "--recognizer"]) == 2
+    command = ["evaluate", str(FOLDER), "--data", "none", "--recognizer"]
+    assert main(command) == 2 and "give a --judge as well" in capsys.readouterr().err
+    assert main([*command, "--judge", "none"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "pip install dlib-bin face_recognition_models" in said
 
