@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--reader-data", nargs="+", default=[], metavar="FOLDER",
                    help="more prepared folders, for labels that --data does not carry")  # fmt: skip
     p.add_argument("--epochs", type=within(1, 10_000), default=12, help="of the reader")
-    p.add_argument("--steps", type=within(0, 100_000), default=480,
+    p.add_argument("--steps", type=within(0, 100_000), default=700,
                    help="of steering an attribute; 0: directions by regression alone")  # fmt: skip
     p.add_argument("--tutors", type=within(0, 10), default=0, metavar="N",
                    help="more readers to steer by, kept in the reader's folder")  # fmt: skip

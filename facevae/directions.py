@@ -82,11 +82,8 @@ class Direction:
         locked = list(locked)
         if not locked:
             return self
-        stack = torch.stack([other.vector / other.vector.norm() for other in locked]).double()
-        _, lengths, axes = torch.linalg.svd(stack, full_matrices=False)
-        axes = axes[lengths > 1e-3 * lengths[0]]  # locks that say the same thing count once
         vector = self.vector.double()
-        left = vector - axes.T @ (axes @ vector)  # (D,)
+        left = cleared(vector, locked)  # (D,)
         share = (left.norm() / vector.norm()).item()
         names = ", ".join(other.name for other in locked)
         if share < PARALLEL:
@@ -95,6 +92,16 @@ class Direction:
                 "direction is left; unlock something"
             )
         return self.along(self.name, self.method, left.to(self.vector), self.has, self.lacks)
+
+
+def cleared(vector: Tensor, locked: Sequence[Direction]) -> Tensor:
+    """A vector (D,) without what it shares with any of these directions."""
+    if not locked:
+        return vector
+    stack = torch.stack([other.vector / other.vector.norm() for other in locked]).double()
+    _, lengths, axes = torch.linalg.svd(stack, full_matrices=False)
+    axes = axes[lengths > 1e-3 * lengths[0]]  # locks that say the same thing count once
+    return (vector.double() - axes.T @ (axes @ vector.double())).to(vector)
 
 
 def mean_difference(codes: Tensor, labels: Labels, name: str) -> Tensor:

@@ -13,12 +13,14 @@ from tqdm import tqdm
 
 from facevae import directions as ways
 from facevae import judge, metrics
+from facevae import mappers as bends
 from facevae import regions as places
 from facevae.ages import AgeCurves
 from facevae.data import FaceSet
-from facevae.directions import Direction
+from facevae.directions import Direction, cleared
 from facevae.judge import OLD, YOUNG, Judge
 from facevae.latent import MixturePrior
+from facevae.mappers import Mapper
 from facevae.model import FaceVAE
 from facevae.regions import Region
 from facevae.steering import STEPS, Sitters, Way, steered
@@ -39,8 +41,8 @@ FREE = {
 SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
 SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
 TRIED = 4000  # training faces on which the directions are steered
-FILES = ("directions.safetensors", "regions.safetensors", "ages.safetensors",
-         "texture.safetensors", "judge.json")  # fmt: skip
+FILES = ("directions.safetensors", "regions.safetensors", "mappers.safetensors",
+         "ages.safetensors", "texture.safetensors", "judge.json")  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +57,14 @@ class Guide:
         directions: by attribute, in the unit of `facevae.directions`: ±1 where the class means are.
         reach: by attribute, how many of those units make strength 1 and −1.
         regions: by attribute, where on a face strength 1 and −1 are drawn.
+        mappers: by attribute, how the way up to it and down from it bends with the face.
         reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
     """
 
     directions: dict[str, Direction]
     reach: dict[str, tuple[float, float]]
     regions: dict[str, tuple[Region, Region]]
+    mappers: dict[str, tuple[Mapper, Mapper]]
     curves: AgeCurves
     texture: Texture
     reader: Judge
@@ -89,7 +93,7 @@ class Guide:
         rows = faces.split(seed)["train"]
         codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
         years, labels = judge.ages(faces)[rows], labelled(faces, rows, reader)
-        found = {name: Way(start) for name, start in regressed(codes, labels).items()}
+        found = {name: Way.straight(start) for name, start in regressed(codes, labels).items()}
         if steps:
             some = np.sort(np.random.default_rng(seed).permutation(len(rows))[:TRIED])
             sitters = Sitters(
@@ -107,15 +111,16 @@ class Guide:
         directions = {name: way.direction for name, way in found.items()}
         reach = {name: way.reach for name, way in found.items()}
         regions = {name: way.regions for name, way in found.items()}
-        return cls(directions, reach, regions, curves, texture, reader)
+        mappers = {name: way.mappers for name, way in found.items()}
+        return cls(directions, reach, regions, mappers, curves, texture, reader)
 
     def placed(
         self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
     ) -> Tensor:
         """A code (1, D) brought to the wanted strengths, those of locked attributes left alone.
 
-        All the wanted are reached together: where two directions lean on each other, the steps
-        along them are solved for.
+        Each way bends with the face. All the wanted are reached together: where two directions
+        lean on each other, the steps along them are solved for.
 
         Raises:
             ValueError: an attribute is unknown, or cannot move while others are locked.
@@ -124,14 +129,20 @@ class Guide:
         ends = [self._direction(name) for name in wanted]
         if not ends:
             return code
+        targets = torch.tensor([at * self.reach[name][at < 0] for name, at in wanted.items()])
+
+        def missing(code: Tensor) -> Tensor:
+            return targets - torch.cat([end.strength(code) for end in ends])  # (K,)
+
+        moved = code
+        for end, by in zip(ends, missing(code), strict=True):
+            bend = self.mappers[end.name][int(by < 0)].bend(code, end.vector)[0]
+            moved = moved + by * cleared(bend, locks)
         steps = torch.stack([end.without(locks).vector for end in ends])  # (K, D)
         axes = torch.stack([end.vector / end.vector.square().sum() for end in ends])  # (K, D)
-        targets = [at * self.reach[name][at < 0] for name, at in wanted.items()]
-        missing = torch.tensor(
-            [at - end.strength(code).item() for end, at in zip(ends, targets, strict=True)]
-        )
-        amounts = torch.linalg.lstsq((axes @ steps.T).double(), missing.double()).solution  # (K,)
-        return code + (amounts.float() @ steps)[None]
+        left = missing(moved).double()
+        amounts = torch.linalg.lstsq((axes @ steps.T).double(), left).solution  # (K,)
+        return moved + (amounts.float() @ steps)[None]
 
     def region(self, wanted: Mapping[str, float]) -> Region:
         """Where on a face the wanted strengths are drawn, all of them together."""
@@ -182,8 +193,9 @@ class Guide:
         folder = Path(folder)
         ways.save(folder / FILES[0], self.directions.values(), {"reach": self.reach})
         places.save(folder / FILES[1], self.regions)
-        self.curves.save(folder / FILES[2])
-        self.texture.save(folder / FILES[3])
+        bends.save(folder / FILES[2], self.mappers)
+        self.curves.save(folder / FILES[3])
+        self.texture.save(folder / FILES[4])
         self.reader.save(folder)
 
     @classmethod
@@ -202,15 +214,17 @@ class Guide:
                 raise KeyError("not of these attributes")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{folder / FILES[0]} does not tell the unit of edits") from error
-        regions = places.load(folder / FILES[1])
-        if set(regions) != set(found):
-            raise ValueError(f"{folder / FILES[1]} is of other attributes than {FILES[0]}")
+        regions, mappers = places.load(folder / FILES[1]), bends.load(folder / FILES[2])
+        for name, attributes in zip(FILES[1:3], (set(regions), set(mappers)), strict=True):
+            if attributes != set(found):
+                raise ValueError(f"{folder / name} is of other attributes than {FILES[0]}")
         return cls(
             found,
             reach,
             regions,
-            AgeCurves.load(folder / FILES[2]),
-            Texture.load(folder / FILES[3]),
+            mappers,
+            AgeCurves.load(folder / FILES[3]),
+            Texture.load(folder / FILES[4]),
             Judge.load(folder),
         )
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facevae.directions import Direction
 from facevae.judge import AGE_UNIT, MIDDLE, Judge, disturbed, has, sized
+from facevae.latent import GaussianPrior
+from facevae.mappers import Mapper
 from facevae.model import FaceVAE
 from facevae.regions import SIDE, Region
 from facevae.retouch import edited_picture, held
@@ -23,19 +25,22 @@ TIED = (
     {"Gray_Hair", "Young", "Bald"},
     {"Black_Hair", "Blond_Hair", "Gray_Hair"},
 )  # by nature: these may turn together
-STEPS = 480  # an attribute, on and off by turns; `guide --steps` has the same default
+STEPS = 700  # an attribute, on and off by turns; `guide --steps` has the same default
 BATCH, FEWEST = 24, 10  # faces a step; with and without it, to learn from
 REACH = 2.0  # of strength 1 to begin with, in the unit of `facevae.directions`
 RATE, REACH_RATE = 0.01, 0.06  # of Adam, at most: in lengths of the direction; for the reach
-GOAL = 0.97  # share of the faces that should turn: short of it turning weighs more, beyond it less
+GOAL = 0.96  # share of the faces that should turn: short of it turning weighs more, beyond it less
 PATIENCE = 0.05  # how fast it does, and to MOST at most: what the decoder can hardly draw
-MOST = 3.0  # is not bought with a stranger's face
+MOST = 8.0  # is not bought with a stranger's face
 MARGIN = 2.0  # logits beyond the border that are asked for
 FAR = 12.0  # of strength ±1 from the border at most: two faces' codes lie about 32 apart
 YEARS = 5.0  # that count as a logit
-SPARED, TIED_SHARE = 2.0, 0.15  # weight of what must stay, and the share of it for what is tied
+SPARED, TIED_SHARE = 6.0, 0.15  # weight of what must stay, and the share of it for what is tied
 PULL = 2.0  # weight of the angle to the first direction: real faces drew that one, while a reader
 # alone is content with lips painted over teeth
+MAPPER_RATE = 0.002
+BENT = 0.1  # weight of how much a way bends, in squared lengths of its direction
+STRANGE = 0.03  # of a nat by which a face gets unlikely: readers alone are content with no face
 OPEN, MAP_RATE = 2.0, 0.15  # logit of what is let through at first; of Adam, for the maps
 DRAWN, YIELDED = 0.35, 0.1  # weight of the share of the picture drawn on, and of detail given up
 SMOOTH = torch.tensor([[1.0, 2, 1], [2, 4, 2], [1, 2, 1]])[None, None] / 16  # over a map's cells
@@ -59,11 +64,25 @@ class Way:
     Attributes:
         direction: in the latents. reach: how far along it, and against it, strength 1 and −1 lie.
         regions: where on the face the one and the other are drawn.
+        mappers: how the one and the other bend with the face.
     """
 
     direction: Direction
-    reach: tuple[float, float] = (REACH, REACH)
-    regions: tuple[Region, Region] = (Region.everywhere(), Region.everywhere())
+    reach: tuple[float, float]
+    regions: tuple[Region, Region]
+    mappers: tuple[Mapper, Mapper]
+
+    @classmethod
+    def straight(cls, direction: Direction) -> Way:
+        """Along a direction alone, drawn everywhere."""
+        mapper, region = Mapper.straight(len(direction.vector)), Region.everywhere()
+        return cls(direction, (REACH, REACH), (region, region), (mapper, mapper))
+
+    def placed(self, codes: Tensor, off: int) -> Tensor:
+        """Codes (N, D) brought to strength 1 or, off, to −1."""
+        missing = (1 - 2 * off) * self.reach[off] - self.direction.strength(codes)  # (N,)
+        vector = self.direction.vector
+        return codes + missing[:, None] * (vector + self.mappers[off].bend(codes, vector))
 
 
 def steered(
@@ -78,44 +97,97 @@ def steered(
 
     All of it is learnt by Adam on one loss: faces that lack (have) the attribute are moved there,
     drawn with their own detail as `Studio.edit` does, and read; it asks for the attribute, for all
-    others and the age as they were, for features near to the face's own, and for little of the
-    picture to be drawn on. The readers, by turns, are the only teachers, so that another, taught
-    apart, must judge what comes of it. Directions learnt through a fixed network and a fixed
-    judge: Goetschalckx et al., "GANalyze", arXiv 1906.10112, section 3.
+    others and the age as they were, for features near to the face's own, for a code that is as
+    likely among faces, and for little of the picture to be drawn on. The readers, by turns, are
+    the only teachers, so that another, taught apart, must judge what comes of it. Directions
+    learnt through a fixed network and a fixed judge: Goetschalckx et al., "GANalyze",
+    arXiv 1906.10112, section 3.
 
     Where the first reader sees fewer than ten faces with it, or without, the first direction stays.
     """
     strength = has(sitters.readings, start.name)
     lack = [(sign * strength < 0).nonzero()[:, 0] for sign in (1, -1)]
     if min(map(len, lack)) < FEWEST:
-        return Way(start)
-    vector, reach = start.vector.clone().requires_grad_(), torch.full((2,), REACH).requires_grad_()
-    maps = torch.tensor([OPEN, 0.0]).view(1, 2, 1, 1).repeat(2, 1, SIDE, SIDE).requires_grad_()
-    optimizer = torch.optim.Adam([{"params": [one]} for one in (vector, reach, maps)])
-    rates = [RATE * float(start.vector.norm()), REACH_RATE, MAP_RATE]
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, max(steps, 20), pct_start=0.1)
+        return Way.straight(start)
     generator, urge = torch.Generator().manual_seed(seed), [1.0, 1.0]
+    learner, crowd = _Learner(start, generator), GaussianPrior.fit(sitters.codes)
+    optimizer = torch.optim.Adam([{"params": [one]} for one in learner.parameters()])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, learner.rates, max(steps, 20), pct_start=0.1
+    )
     for step in range(steps):
         off, reader = step % 2, readers[step // 2 % len(readers)]
         rows = lack[off][torch.randint(len(lack[off]), (BATCH,), generator=generator)]
         images = sitters.pictures[rows].permute(0, 3, 1, 2).float() / 255  # (B, 3, S, S)
-        region = _region(maps[off])
-        edited = _edited(model, start, images, sitters.codes[rows], vector, reach, off, region)
+        codes, way = sitters.codes[rows], learner.way()
+        moved = way.placed(codes, off)
+        edited = _edited(model, images, codes, moved, way, off)
         turn, rest, turned = _loss(reader, images, edited, start.name, off, generator)
-        rest = rest + PULL * (1 - F.cosine_similarity(vector, start.vector, dim=0))
-        rest = rest + DRAWN * region.where.mean() + YIELDED * region.yields.log().relu().mean()
+        rest = rest + learner.strain(way, codes, off) + STRANGE * _estranged(crowd, codes, moved)
         urge[off] = min(urge[off] * math.exp(PATIENCE * (GOAL - turned)), MOST)
         optimizer.zero_grad()
         (urge[off] * turn + rest).backward()
         optimizer.step()
         schedule.step()
-        with torch.no_grad():
-            reach.clamp_(max=FAR / float(vector.norm()))
-    found = Direction.along(start.name, "steered", vector.detach(), start.has, start.lacks)
-    unit = float(vector.detach().norm() / found.vector.norm())
-    on, off = (unit * one for one in reach.tolist())
-    give, take = (_region(one) for one in maps.detach())
-    return Way(found, (on, off), (give, take))
+        learner.shorten()
+    return learner.found()
+
+
+class _Learner(nn.Module):
+    """What is learnt of one attribute, from a first direction."""
+
+    def __init__(self, start: Direction, generator: torch.Generator) -> None:
+        super().__init__()
+        self.start = start
+        self.vector = nn.Parameter(start.vector.clone())
+        self.reach = nn.Parameter(torch.full((2,), REACH))
+        maps = torch.tensor([OPEN, 0.0]).view(1, 2, 1, 1)
+        self.maps = nn.Parameter(maps.repeat(2, 1, SIDE, SIDE))  # on and off; where and yields
+        pair = [Mapper.straight(len(start.vector), generator) for _ in range(2)]
+        self.mappers = nn.ParameterList([m for one in pair for m in (one.into, one.bias, one.out)])
+        self.rates = [RATE * float(start.vector.norm()), REACH_RATE, MAP_RATE, *6 * [MAPPER_RATE]]
+
+    def way(self) -> Way:
+        """The way as far as it is learnt; its parts hand gradients on."""
+        give, take = Mapper(*self.mappers[:3]), Mapper(*self.mappers[3:])
+        on, off = (_region(one) for one in self.maps)
+        direction = replace(self.start, method="steered", vector=self.vector)
+        return Way(direction, tuple(self.reach), (on, off), (give, take))
+
+    def strain(self, way: Way, codes: Tensor, off: int) -> Tensor:
+        """How much the way asks for, whatever comes of it."""
+        pulled = 1 - F.cosine_similarity(self.vector, self.start.vector, dim=0)
+        bend = way.mappers[off].bend(codes, self.vector).square().sum(1).mean()
+        region = way.regions[off]
+        return (
+            PULL * pulled
+            + BENT * bend / self.vector.detach().square().sum()
+            + DRAWN * region.where.mean()
+            + YIELDED * region.yields.log().relu().mean()
+        )
+
+    @torch.no_grad()
+    def shorten(self) -> None:
+        """Keep strength ±1 within `FAR`."""
+        self.reach.clamp_(max=FAR / float(self.vector.norm()))
+
+    @torch.no_grad()
+    def found(self) -> Way:
+        """The way in the unit of `facevae.directions`."""
+        way = self.way()
+        start, vector = self.start, self.vector.detach()
+        direction = Direction.along(start.name, "steered", vector, start.has, start.lacks)
+        unit = float(vector.norm() / direction.vector.norm())
+        on, off = (unit * one for one in self.reach.tolist())
+        give, take = (replace(one, out=one.out / unit) for one in way.mappers)
+        return Way(direction, (on, off), way.regions, (give, take))
+
+
+def _estranged(crowd: GaussianPrior, codes: Tensor, moved: Tensor) -> Tensor:
+    """By how many nats the moved codes are less likely than their own, or than most are."""
+    before, after = crowd.log_likelihood(codes), crowd.log_likelihood(moved)
+    usual = crowd.log_likelihood(crowd.mean[None]) - codes.shape[1] / 2  # of a draw, on average
+    return (torch.minimum(before, usual) - after).relu().mean()
 
 
 def _region(maps: Tensor) -> Region:
@@ -126,22 +198,14 @@ def _region(maps: Tensor) -> Region:
 
 
 def _edited(
-    model: FaceVAE,
-    start: Direction,
-    images: Tensor,
-    codes: Tensor,
-    vector: Tensor,
-    reach: Tensor,
-    off: int,
-    region: Region,
+    model: FaceVAE, images: Tensor, codes: Tensor, moved: Tensor, way: Way, off: int
 ) -> Tensor:
     """The faces with the attribute, or (off) without it, as `Studio.edit` draws them."""
     with torch.no_grad():
         plain = model.decode(codes)  # (B, 3, S, S)
-    moved = replace(start, vector=vector).placed(codes, (1 - 2 * off) * reach[off])
     change = held(model.decode(moved) - plain)
-    grey = float(start.name == "Gray_Hair" and not off)
-    return edited_picture(plain, change, images, grey=grey, region=region).clamp(0, 1)
+    grey = float(way.direction.name == "Gray_Hair" and not off)
+    return edited_picture(plain, change, images, grey=grey, region=way.regions[off]).clamp(0, 1)
 
 
 def _loss(
@@ -164,7 +228,7 @@ def _loss(
     moved = (2 * now[:, :-1]).sigmoid() - (2 * was[:, :-1]).sigmoid()  # most near the border
     moved = (moved.abs() + 0.05 * (now - was)[:, :-1].abs()) @ weights
     shift = (years - was[:, -1] * AGE_UNIT) * (name != "Young")
-    aged = 0.5 * F.smooth_l1_loss(shift / YEARS, 0 * shift) + shift.mean().abs() / 3
+    aged = 0.5 * F.smooth_l1_loss(shift / YEARS, 0 * shift) + shift.mean().abs() / 1.5
     apart = (before - before.roll(1, 0)).square().sum(1).mean()  # from another's face
     lost = (after - before).square().sum(1).mean() / apart.clamp(min=1e-6)
     rest = SPARED * moved.mean() + aged + lost

@@ -132,8 +132,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(drawn, run):
 
 
 STUDIO_FILES = {"prior.safetensors": "prior", "directions.safetensors": "directions",
-                "regions.safetensors": "regions", "ages.safetensors": "age curves",
-                "texture.safetensors": "texture", "judge.safetensors": "judge"}  # fmt: skip
+                "regions.safetensors": "regions", "mappers.safetensors": "mappers",
+                "ages.safetensors": "age curves", "texture.safetensors": "texture",
+                "judge.safetensors": "judge"}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "words"), STUDIO_FILES.items(), ids=STUDIO_FILES)

@@ -12,6 +12,7 @@ from facevae.__main__ import main
 from facevae.guide import ATTRIBUTES, Guide, labelled, prior_by_kind
 from facevae.judge import Judge, JudgeConfig
 from facevae.latent import load_prior
+from facevae.mappers import UNITS, Mapper
 from facevae.model import FaceVAE, ModelConfig
 from facevae.steering import Sitters
 from facevae.texture import Texture
@@ -39,7 +40,17 @@ def guide(faces):
     texture = Texture(torch.arange(0, 81, 5), torch.tensor([0, 1]), torch.zeros(2, 17, 3, 32, 32))
     with pytest.MonkeyPatch.context() as patch:  # these drawn faces are too plain for a texture
         patch.setattr(Texture, "fit", lambda *_: texture)
-        return Guide.fit(model, faces, Judge(JudgeConfig(ATTRIBUTES[:-1], True, 32)).eval())
+        reader = Judge(JudgeConfig(ATTRIBUTES[:-1], True, 32)).eval()
+        straight = Guide.fit(model, faces, reader, steps=0)
+    bent = {name: (bending(2 * k), bending(2 * k + 1)) for k, name in enumerate(ATTRIBUTES)}
+    return replace(straight, mappers=bent)
+
+
+def bending(seed):
+    """A mapper as one that was taught: it adds about a tenth of a code's length."""
+    generator = torch.Generator().manual_seed(seed)
+    out = 0.02 * torch.randn(48, UNITS, generator=generator)
+    return replace(Mapper.straight(48, generator), out=out)
 
 
 def code(seed=3):
@@ -69,12 +80,24 @@ def test_a_strength_between_is_drawn_between_its_regions_and_several_together(gu
         guide.region({"Grin": 1.0})
 
 
-def test_what_is_steady_or_locked_stays(guide):
+def test_what_is_locked_stays(guide):
     before = guide.strengths(code())
-    after = guide.strengths(guide.placed(code(), {"Smiling": 2.0}, locked=["Beard", "Bald"]))
-    for name in ("Eyeglasses", "Beard", "Bald"):
+    locked = ["Eyeglasses", "Beard", "Bald"]
+    after = guide.strengths(guide.placed(code(), {"Smiling": 2.0}, locked))
+    for name in locked:
         assert after[name] == pytest.approx(before[name], abs=1e-3)
     assert after["Smiling"] == pytest.approx(2.0, abs=1e-3)
+
+
+def test_the_way_up_bends_otherwise_than_the_way_down(guide):
+    own = guide.strengths(code())["Smiling"]
+    for at, mapper in ((own + 1, 0), (own - 1, 1)):
+        step = guide.placed(code(), {"Smiling": at}) - code()
+        vector = guide.directions["Smiling"].vector
+        along = step[0] @ vector / vector.square().sum()
+        bend = guide.mappers["Smiling"][mapper].bend(code(), vector)
+        assert torch.allclose(step, along * (vector + bend), atol=1e-4)
+        assert bend.norm() > 0.01 * vector.norm()
 
 
 def test_an_unknown_attribute_is_named_with_those_there_are(guide):
@@ -86,7 +109,7 @@ def test_a_guide_is_read_back_as_it_was(guide, tmp_path):
     guide.save(tmp_path)
     again = Guide.load(tmp_path)
     wanted = {"Smiling": 1.0, "Beard": -1.0}
-    assert torch.equal(again.placed(code(), wanted), guide.placed(code(), wanted))
+    assert torch.allclose(again.placed(code(), wanted), guide.placed(code(), wanted), atol=0.02)
     assert torch.allclose(again.region(wanted).where, guide.region(wanted).where, atol=1e-3)
     assert again.curves.span == guide.curves.span and [*again.directions] == [*ATTRIBUTES]
     (tmp_path / "ages.safetensors").write_bytes(b"nothing")
