@@ -38,7 +38,7 @@ YEARS = 5.0  # that count as a logit
 SPARED, TIED_SHARE = 6.0, 0.15  # weight of what must stay, and the share of it for what is tied
 PULL = 2.0  # weight of the angle to the first direction: real faces drew that one, while a reader
 # alone is content with lips painted over teeth
-MAPPER_RATE = 0.002
+MAPPER_RATE = 0.002  # of Adam, for the mappers
 BENT = 0.1  # weight of how much a way bends, in squared lengths of its direction
 STRANGE = 0.03  # of a nat by which a face gets unlikely: readers alone are content with no face
 OPEN, MAP_RATE = 2.0, 0.15  # logit of what is let through at first; of Adam, for the maps
