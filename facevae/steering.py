@@ -18,6 +18,7 @@ from facevae.mappers import Mapper
 from facevae.model import FaceVAE
 from facevae.regions import SIDE, Region
 from facevae.retouch import edited_picture, held
+from facevae.texture import SKIN, ellipses
 
 TIED = (
     {"Smiling", "Mouth_Slightly_Open"},
@@ -25,6 +26,8 @@ TIED = (
     {"Gray_Hair", "Young", "Bald"},
     {"Black_Hair", "Blond_Hair", "Gray_Hair"},
 )  # by nature: these may turn together
+DYED = ("Black_Hair", "Blond_Hair", "Gray_Hair")  # drawn off the face: a reader alone is content
+# with grey hair that comes with a doll's eyes and cheeks
 STEPS = 700  # an attribute, on and off by turns; `guide --steps` has the same default
 BATCH, FEWEST = 24, 10  # faces a step; with and without it, to learn from
 REACH = 2.0  # of strength 1 to begin with, in the unit of `facevae.directions`
@@ -143,6 +146,7 @@ class _Learner(nn.Module):
         self.reach = nn.Parameter(torch.full((2,), REACH))
         maps = torch.tensor([OPEN, 0.0]).view(1, 2, 1, 1)
         self.maps = nn.Parameter(maps.repeat(2, 1, SIDE, SIDE))  # on and off; where and yields
+        self.free = 1 - ellipses(SIDE, (SKIN,)) if start.name in DYED else torch.ones(SIDE, SIDE)
         pair = [Mapper.straight(len(start.vector), generator) for _ in range(2)]
         self.mappers = nn.ParameterList([m for one in pair for m in (one.into, one.bias, one.out)])
         self.rates = [RATE * float(start.vector.norm()), REACH_RATE, MAP_RATE, *6 * [MAPPER_RATE]]
@@ -150,7 +154,7 @@ class _Learner(nn.Module):
     def way(self) -> Way:
         """The way as far as it is learnt; its parts hand gradients on."""
         give, take = Mapper(*self.mappers[:3]), Mapper(*self.mappers[3:])
-        on, off = (_region(one) for one in self.maps)
+        on, off = (_region(one, self.free) for one in self.maps)
         direction = replace(self.start, method="steered", vector=self.vector)
         return Way(direction, tuple(self.reach), (on, off), (give, take))
 
@@ -190,11 +194,12 @@ def _estranged(crowd: GaussianPrior, codes: Tensor, moved: Tensor) -> Tensor:
     return (torch.minimum(before, usual) - after).relu().mean()
 
 
-def _region(maps: Tensor) -> Region:
-    """A region of learnt maps (2, SIDE, SIDE), alike on the left and the right."""
+def _region(maps: Tensor, free: Tensor) -> Region:
+    """A region of learnt maps (2, SIDE, SIDE), alike on the left and the right, where it is free
+    (SIDE, SIDE) to be drawn."""
     even = F.pad((maps + maps.flip(-1)) / 2, (1, 1, 1, 1), "replicate")
     even = F.conv2d(even[:, None], SMOOTH)[:, 0]
-    return Region(even[None, :1].sigmoid(), even[None, 1:].clamp(*READILY).exp())
+    return Region(free * even[None, :1].sigmoid(), even[None, 1:].clamp(*READILY).exp())
 
 
 def _edited(

@@ -160,6 +160,12 @@ def test_a_region_is_drawn_where_it_serves_alike_on_both_sides():
         assert (region.where >= 0).all() and (region.where <= 1).all() and (region.yields > 0).all()
 
 
+def test_the_colour_of_hair_is_drawn_off_the_face(monkeypatch):
+    monkeypatch.setattr(steering, "DYED", ("Smiling",))
+    for region in steered(Model(), [Reader()], sitters(), start(), steps=20).regions:
+        assert region.where[0, 0, 6:11, 6:10].max() < 0.01 and region.where[0, 0, :2].min() > 0.3
+
+
 def test_all_teachers_are_asked_by_turns():
     asked = []
 
