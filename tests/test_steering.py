@@ -128,7 +128,7 @@ def test_a_way_bends_with_the_face_where_one_step_does_not_serve_all(monkeypatch
 
 
 def test_a_face_is_not_led_where_no_faces_are(monkeypatch):
-    """The third number of a code is drawn as bangs are: a way may not leave the crowd by it."""
+    """The third number of a code is drawn as a smile, too, and no face has any of it."""
 
     class Loose(Model):
         def decode(self, codes):
@@ -136,7 +136,7 @@ def test_a_face_is_not_led_where_no_faces_are(monkeypatch):
             return super().decode(codes)
 
     faces = sitters()
-    faces.codes[:, 2] *= 0.01  # no face has any of it
+    faces.codes[:, 2] *= 0.01
     far = []
     for weight in (0.0, 1.0):
         monkeypatch.setattr(steering, "STRANGE", weight)
