@@ -174,7 +174,7 @@ def guide(asked: argparse.Namespace) -> None:
         prior = prior_by_kind(model, faces, reader, asked.prior, asked.seed)
         prior.save(Path(asked.model) / "prior.safetensors")
     low, high = found.curves.span
-    print(f"{asked.model}: {len(found.directions)} attributes, ages {low} to {high}")
+    print(f"{asked.model}: {len(found.ways)} attributes, ages {low} to {high}")
 
 
 def report(asked: argparse.Namespace) -> None:

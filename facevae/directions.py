@@ -7,23 +7,16 @@ face by 1 is thus half the way from the mean of those without to the mean of tho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
-
-from facevae.files import write_safetensors
 
 Labels = Mapping[str, np.ndarray]
 """Name → (N,) whole numbers, −1 for unknown. The one a direction is sought for holds 0 and 1."""
 
-FORMAT = "1"  # of a file of directions
-PARTS = ("vector", "has", "lacks")  # of a Direction, as the file names them
 FEW = 5  # faces: a class or stratum of fewer has no mean worth the name
 PARALLEL = 0.2  # of a direction's length: less left after a lock, and the rest is chance
 
@@ -231,38 +224,6 @@ def average(codes: Tensor, labels: Labels, who: Mapping[str, int]) -> Tensor:
         kind = ", ".join(f"{name} {value}" for name, value in who.items())
         raise ValueError(f"only {inside.sum()} faces with {kind}: an average needs {FEW}")
     return codes[torch.from_numpy(inside)].mean(dim=0, keepdim=True)
-
-
-def save(path: str | Path, directions: Iterable[Direction], about: Mapping | None = None) -> None:
-    """Write directions as one safetensors file, `about` (anything JSON holds) in its header."""
-    directions = list(directions)
-    tensors = {f"{one.name}.{part}": getattr(one, part) for one in directions for part in PARTS}
-    header = {
-        "format": FORMAT,
-        "methods": json.dumps({one.name: one.method for one in directions}),
-        "about": json.dumps(dict(about or {})),
-    }
-    write_safetensors(path, tensors, header)
-
-
-def load(path: str | Path) -> tuple[dict[str, Direction], dict]:
-    """Read what `save` wrote: directions by name, and `about`.
-
-    Raises:
-        ValueError: the file is missing, foreign or of another format.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != FORMAT:
-                raise ValueError(f"its format is {header.get('format')}, this reads {FORMAT}")
-            found = {
-                name: Direction(name, method, *(file.get_tensor(f"{name}.{p}") for p in PARTS))
-                for name, method in json.loads(header["methods"]).items()
-            }
-            return found, json.loads(header["about"])
-    except (OSError, KeyError, ValueError, SafetensorError) as error:
-        raise ValueError(f"{path} holds no directions that can be read ({error})") from error
 
 
 def _known(labels: Labels, name: str) -> np.ndarray:

@@ -11,20 +11,17 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facevae import directions as ways
-from facevae import judge, metrics
-from facevae import mappers as bends
-from facevae import regions as places
+from facevae import directions, judge, metrics, regions, ways
 from facevae.ages import AgeCurves
 from facevae.data import FaceSet
 from facevae.directions import Direction, cleared
 from facevae.judge import OLD, YOUNG, Judge
 from facevae.latent import MixturePrior
-from facevae.mappers import Mapper
 from facevae.model import FaceVAE
 from facevae.regions import Region
-from facevae.steering import STEPS, Sitters, Way, steered
+from facevae.steering import STEPS, Sitters, steered
 from facevae.texture import Texture
+from facevae.ways import Way
 
 ATTRIBUTES = (
     "Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Beard", "Mustache", "Bangs", "Black_Hair",
@@ -41,8 +38,7 @@ FREE = {
 SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
 SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
 TRIED = 4000  # training faces on which the directions are steered
-FILES = ("directions.safetensors", "regions.safetensors", "mappers.safetensors",
-         "ages.safetensors", "texture.safetensors", "judge.json")  # fmt: skip
+FILES = ("ways.safetensors", "ages.safetensors", "texture.safetensors", "judge.json")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +50,11 @@ class Guide:
     take too much else along. See `facevae.steering`.
 
     Attributes:
-        directions: by attribute, in the unit of `facevae.directions`: ±1 where the class means are.
-        reach: by attribute, how many of those units make strength 1 and −1.
-        regions: by attribute, where on a face strength 1 and −1 are drawn.
-        mappers: by attribute, how the way up to it and down from it bends with the face.
+        ways: by attribute, how faces come by it and lose it.
         reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
     """
 
-    directions: dict[str, Direction]
-    reach: dict[str, tuple[float, float]]
-    regions: dict[str, tuple[Region, Region]]
-    mappers: dict[str, tuple[Mapper, Mapper]]
+    ways: dict[str, Way]
     curves: AgeCurves
     texture: Texture
     reader: Judge
@@ -108,11 +98,7 @@ class Guide:
         gender = np.where(labels["Male"] < 0, -1, 1 - labels["Male"])
         curves = AgeCurves.fit(codes[torch.from_numpy(bare)], years[bare], gender[bare])
         texture = Texture.fit(model, faces, rows[bare])
-        directions = {name: way.direction for name, way in found.items()}
-        reach = {name: way.reach for name, way in found.items()}
-        regions = {name: way.regions for name, way in found.items()}
-        mappers = {name: way.mappers for name, way in found.items()}
-        return cls(directions, reach, regions, mappers, curves, texture, reader)
+        return cls(found, curves, texture, reader)
 
     def placed(
         self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
@@ -125,19 +111,19 @@ class Guide:
         Raises:
             ValueError: an attribute is unknown, or cannot move while others are locked.
         """
-        locks = [self._direction(name) for name in locked if name not in wanted]
-        ends = [self._direction(name) for name in wanted]
-        if not ends:
+        locks = [self._way(name).direction for name in locked if name not in wanted]
+        moving = [self._way(name) for name in wanted]
+        if not moving:
             return code
-        targets = torch.tensor([at * self.reach[name][at < 0] for name, at in wanted.items()])
+        ends = [way.direction for way in moving]
+        targets = torch.tensor([self.ways[name].target(at) for name, at in wanted.items()])
 
         def missing(code: Tensor) -> Tensor:
             return targets - torch.cat([end.strength(code) for end in ends])  # (K,)
 
         moved = code
-        for end, by in zip(ends, missing(code), strict=True):
-            bend = self.mappers[end.name][int(by < 0)].bend(code, end.vector)[0]
-            moved = moved + by * cleared(bend, locks)
+        for way, by in zip(moving, missing(code), strict=True):
+            moved = moved + by * cleared(way.bend(code, bool(by < 0))[0], locks)
         steps = torch.stack([end.without(locks).vector for end in ends])  # (K, D)
         axes = torch.stack([end.vector / end.vector.square().sum() for end in ends])  # (K, D)
         left = missing(moved).double()
@@ -146,12 +132,7 @@ class Guide:
 
     def region(self, wanted: Mapping[str, float]) -> Region:
         """Where on a face the wanted strengths are drawn, all of them together."""
-        parts = []
-        for name, at in wanted.items():
-            self._direction(name)
-            on, off = self.regions[name]
-            parts.append(off.towards(on, (min(max(at, -1.0), 1.0) + 1) / 2))
-        return places.joined(parts)
+        return regions.joined([self._way(name).region(at) for name, at in wanted.items()])
 
     @torch.inference_mode()
     def read(self, crop: Tensor) -> tuple[float, int]:
@@ -178,24 +159,21 @@ class Guide:
 
     def strengths(self, code: Tensor) -> dict[str, float]:
         """How strongly a code (1, D) has each attribute."""
-        own = {name: one.strength(code).item() for name, one in self.directions.items()}
-        return {name: at / self.reach[name][at < 0] for name, at in own.items()}
+        return {name: way.strength(code).item() for name, way in self.ways.items()}
 
-    def _direction(self, name: str) -> Direction:
+    def _way(self, name: str) -> Way:
         try:
-            return self.directions[name]
+            return self.ways[name]
         except KeyError:
-            there = ", ".join(self.directions)
+            there = ", ".join(self.ways)
             raise ValueError(f"there is no attribute {name!r}: there are {there}") from None
 
     def save(self, folder: str | Path) -> None:
         """Write the files that `load` reads."""
         folder = Path(folder)
-        ways.save(folder / FILES[0], self.directions.values(), {"reach": self.reach})
-        places.save(folder / FILES[1], self.regions)
-        bends.save(folder / FILES[2], self.mappers)
-        self.curves.save(folder / FILES[3])
-        self.texture.save(folder / FILES[4])
+        ways.save(folder / FILES[0], self.ways)
+        self.curves.save(folder / FILES[1])
+        self.texture.save(folder / FILES[2])
         self.reader.save(folder)
 
     @classmethod
@@ -207,24 +185,10 @@ class Guide:
     def load(cls, folder: str | Path) -> Guide:
         """Read what `save` wrote; ValueError says which file is missing or foreign."""
         folder = Path(folder)
-        found, about = ways.load(folder / FILES[0])
-        try:
-            reach = {name: (float(on), float(off)) for name, (on, off) in about["reach"].items()}
-            if set(reach) != set(found):
-                raise KeyError("not of these attributes")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{folder / FILES[0]} does not tell the unit of edits") from error
-        regions, mappers = places.load(folder / FILES[1]), bends.load(folder / FILES[2])
-        for name, attributes in zip(FILES[1:3], (set(regions), set(mappers)), strict=True):
-            if attributes != set(found):
-                raise ValueError(f"{folder / name} is of other attributes than {FILES[0]}")
         return cls(
-            found,
-            reach,
-            regions,
-            mappers,
-            AgeCurves.load(folder / FILES[3]),
-            Texture.load(folder / FILES[4]),
+            ways.load(folder / FILES[0]),
+            AgeCurves.load(folder / FILES[1]),
+            Texture.load(folder / FILES[2]),
             Judge.load(folder),
         )
 
@@ -271,12 +235,12 @@ def prior_by_kind(
 def regressed(codes: Tensor, labels: Mapping[str, np.ndarray]) -> dict[str, Direction]:
     """The direction of every attribute by joint regression of codes (N, D) on all labels, each
     orthogonal to gender, age and glasses unless it is one of them."""
-    found = {name: ways.find(codes, labels, name, "joint") for name in ATTRIBUTES}
+    found = {name: directions.find(codes, labels, name, "joint") for name in ATTRIBUTES}
     steady = [found[name] for name in STEADY]
     for name in ATTRIBUTES:
         if name in FREE:
             beside = {k: column for k, column in labels.items() if k not in FREE[name]}
-            found[name] = ways.find(codes, beside, name, "joint")
+            found[name] = directions.find(codes, beside, name, "joint")
         if name not in STEADY:
             found[name] = found[name].without(steady)
     return found

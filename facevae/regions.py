@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
-
-from facevae.files import write_safetensors
 
 SIDE = 16  # of the maps, stretched over the picture: an eye is two cells wide
 
@@ -52,36 +48,3 @@ def joined(regions: Sequence[Region]) -> Region:
     parts = [(one.where, one.yields) for one in regions]
     where, yields = (torch.cat(maps).amax(0, keepdim=True) for maps in zip(*parts, strict=True))
     return Region(where, yields)
-
-
-Regions = Mapping[str, tuple[Region, Region]]
-"""By attribute: of giving it and of taking it off."""
-
-
-def save(path: str | Path, regions: Regions) -> None:
-    """Write regions as one safetensors file: each attribute (2, 2, SIDE, SIDE), float16."""
-    write_safetensors(
-        path,
-        {
-            name: torch.stack([torch.cat([one.where, one.yields])[:, 0] for one in pair]).half()
-            for name, pair in regions.items()
-        },
-    )
-
-
-def load(path: str | Path) -> dict[str, tuple[Region, Region]]:
-    """Read what `save` wrote.
-
-    Raises:
-        ValueError: the file is missing, foreign or broken.
-    """
-    try:
-        found = {}
-        for name, maps in load_file(path).items():
-            if maps.shape != (2, 2, SIDE, SIDE):
-                raise TypeError(f"{name} is of the shape {tuple(maps.shape)}")
-            on, off = (Region(*one[:, None, None].float()) for one in maps)
-            found[name] = (on, off)
-        return found
-    except Exception as error:  # safetensors raises of many kinds
-        raise ValueError(f"{path} holds no regions that can be read ({error})") from error

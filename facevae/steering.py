@@ -19,6 +19,7 @@ from facevae.model import FaceVAE
 from facevae.regions import SIDE, Region
 from facevae.retouch import edited_picture, held
 from facevae.texture import SKIN, ellipses
+from facevae.ways import REACH, Way
 
 TIED = (
     {"Smiling", "Mouth_Slightly_Open"},
@@ -30,7 +31,6 @@ DYED = ("Black_Hair", "Blond_Hair", "Gray_Hair")  # drawn off the face: a reader
 # with grey hair that comes with a doll's eyes and cheeks
 STEPS = 700  # an attribute, on and off by turns; `guide --steps` has the same default
 BATCH, FEWEST = 24, 10  # faces a step; with and without it, to learn from
-REACH = 2.0  # of strength 1 to begin with, in the unit of `facevae.directions`
 RATE, REACH_RATE = 0.01, 0.06  # of Adam, at most: in lengths of the direction; for the reach
 GOAL = 0.96  # share of the faces that should turn: short of it turning weighs more, beyond it less
 PATIENCE = 0.05  # how fast it does, and to MOST at most: what the decoder can hardly draw
@@ -58,34 +58,6 @@ class Sitters:
     pictures: Tensor
     codes: Tensor
     readings: Mapping[str, Tensor]
-
-
-@dataclass(frozen=True, eq=False)
-class Way:
-    """How faces come by an attribute, and lose it.
-
-    Attributes:
-        direction: in the latents. reach: how far along it, and against it, strength 1 and −1 lie.
-        regions: where on the face the one and the other are drawn.
-        mappers: how the one and the other bend with the face.
-    """
-
-    direction: Direction
-    reach: tuple[float, float]
-    regions: tuple[Region, Region]
-    mappers: tuple[Mapper, Mapper]
-
-    @classmethod
-    def straight(cls, direction: Direction) -> Way:
-        """Along a direction alone, drawn everywhere."""
-        mapper, region = Mapper.straight(len(direction.vector)), Region.everywhere()
-        return cls(direction, (REACH, REACH), (region, region), (mapper, mapper))
-
-    def placed(self, codes: Tensor, off: int) -> Tensor:
-        """Codes (N, D) brought to strength 1 or, off, to −1."""
-        missing = (1 - 2 * off) * self.reach[off] - self.direction.strength(codes)  # (N,)
-        vector = self.direction.vector
-        return codes + missing[:, None] * (vector + self.mappers[off].bend(codes, vector))
 
 
 def steered(

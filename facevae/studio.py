@@ -69,7 +69,7 @@ class Studio:
     @property
     def attributes(self) -> tuple[str, ...]:
         """The names that `edit` takes."""
-        return tuple(self.guide.directions)
+        return tuple(self.guide.ways)
 
     def save(self, folder: str | Path) -> None:
         """Write what `load` reads, the model as float16."""

@@ -131,8 +131,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(drawn, run):
     one_sentence(caught, "of another recipe or other faces: choose another folder")
 
 
-STUDIO_FILES = {"prior.safetensors": "prior", "directions.safetensors": "directions",
-                "regions.safetensors": "regions", "mappers.safetensors": "mappers",
+STUDIO_FILES = {"prior.safetensors": "prior", "ways.safetensors": "ways to attributes",
                 "ages.safetensors": "age curves", "texture.safetensors": "texture",
                 "judge.safetensors": "judge"}  # fmt: skip
 

@@ -146,23 +146,6 @@ def test_what_cannot_be_found_is_said(world):
         directions.find(codes, twin, "Male", "balanced")
 
 
-def test_saved_directions_come_back_to_the_bit(world, tmp_path):
-    codes, labels = world
-    made = [directions.find(codes, labels, name) for name in ("Beard", "Smiling")]
-    path = tmp_path / "directions.safetensors"
-    directions.save(path, made, {"data": "drawn", "ties": [["Beard", "Male"]]})
-    found, about = directions.load(path)
-    assert list(found) == ["Beard", "Smiling"] and about["ties"] == [["Beard", "Male"]]
-    for before in made:
-        after = found[before.name]
-        assert after.method == before.method == "joint"
-        for part in directions.PARTS:
-            assert torch.equal(getattr(before, part), getattr(after, part))
-    path.write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match="holds no directions"):
-        directions.load(path)
-
-
 @pytest.fixture(scope="module")
 def aged():
     """4,000 codes whose first latent is age / 10, the other way round for gender 1."""

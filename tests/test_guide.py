@@ -47,8 +47,11 @@ def straight(faces):
 @pytest.fixture(scope="module")
 def guide(straight):
     """With mappers as if they were taught: what they add counts beside the directions."""
-    bent = {name: (bending(2 * k), bending(2 * k + 1)) for k, name in enumerate(ATTRIBUTES)}
-    return replace(straight, mappers=bent)
+    bent = {
+        name: replace(straight.ways[name], mappers=(bending(2 * k), bending(2 * k + 1)))
+        for k, name in enumerate(ATTRIBUTES)
+    }
+    return replace(straight, ways=bent)
 
 
 def bending(seed):
@@ -76,12 +79,12 @@ def test_all_wanted_strengths_are_reached_together(guide):
 
 def test_a_strength_between_is_drawn_between_its_regions_and_several_together(guide):
     on, off = (guide.region({"Smiling": at}) for at in (1.0, -1.0))
-    assert torch.equal(on.where, guide.regions["Smiling"][0].where)
+    assert torch.equal(on.where, guide.ways["Smiling"].regions[0].where)
     half = guide.region({"Smiling": 0.0})
     assert torch.allclose(half.where, (on.where + off.where) / 2)
     assert torch.equal(guide.region({"Smiling": -1.5}).yields, off.yields)  # as far as was learnt
     both = guide.region({"Smiling": 1.0, "Bangs": -1.0})
-    assert torch.equal(both.where, torch.maximum(on.where, guide.regions["Bangs"][1].where))
+    assert torch.equal(both.where, torch.maximum(on.where, guide.ways["Bangs"].regions[1].where))
     with pytest.raises(ValueError, match="no attribute 'Grin'"):
         guide.region({"Grin": 1.0})
 
@@ -107,9 +110,9 @@ def test_the_way_up_bends_otherwise_than_the_way_down(guide):
     own = guide.strengths(code())["Smiling"]
     for at, mapper in ((own + 1, 0), (own - 1, 1)):
         step = guide.placed(code(), {"Smiling": at}) - code()
-        vector = guide.directions["Smiling"].vector
+        vector = guide.ways["Smiling"].direction.vector
         along = step[0] @ vector / vector.square().sum()
-        bend = guide.mappers["Smiling"][mapper].bend(code(), vector)
+        bend = guide.ways["Smiling"].mappers[mapper].bend(code(), vector)
         assert torch.allclose(step, along * (vector + bend), atol=1e-4)
         assert bend.norm() > 0.01 * vector.norm()
 
@@ -125,7 +128,7 @@ def test_a_guide_is_read_back_as_it_was(guide, tmp_path):
     wanted = {"Smiling": 1.0, "Beard": -1.0}
     assert torch.equal(again.placed(code(), wanted), guide.placed(code(), wanted))
     assert torch.allclose(again.region(wanted).where, guide.region(wanted).where, atol=1e-3)
-    assert again.curves.span == guide.curves.span and [*again.directions] == [*ATTRIBUTES]
+    assert again.curves.span == guide.curves.span and [*again.ways] == [*ATTRIBUTES]
     (tmp_path / "ages.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"ages\.safetensors holds no age curves"):
         Guide.load(tmp_path)
@@ -172,7 +175,7 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
     made = Guide.load(tmp_path / "it")
     assert len(load_prior(tmp_path / "it" / "prior.safetensors").means) == 2
-    assert [*made.directions] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
+    assert [*made.ways] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
     monkeypatch.setattr(judge, "train_judge", None)  # the second time it is read from its folder
     assert main([*command, "--epochs", "1"]) == 0
     assert capsys.readouterr().out == out

@@ -1,7 +1,5 @@
-import pytest
 import torch
 
-from facevae import regions
 from facevae.regions import SIDE, Region, joined
 from facevae.retouch import edited_picture, kept
 
@@ -39,20 +37,3 @@ def test_detail_gives_way_more_readily_where_it_is_told_to():
     )
     assert torch.allclose(usual, kept(change).mean()) and more < 0.01 < usual < less
     assert (kept(0 * change, torch.full((1, 1, 32, 32), 50.0)) == 1).all()
-
-
-def test_what_is_stored_comes_back(tmp_path):
-    stored = {"Smiling": (spot(1, 2, 2.0), spot(3, 4, 0.5))}
-    regions.save(tmp_path / "r.safetensors", stored)
-    on, off = regions.load(tmp_path / "r.safetensors")["Smiling"]
-    assert torch.equal(on.where, stored["Smiling"][0].where) and (off.yields == 0.5).all()
-
-
-def test_a_foreign_file_is_refused_by_name(tmp_path):
-    from safetensors.torch import save_file
-
-    path = tmp_path / "r.safetensors"
-    for content in ({"Smiling": torch.zeros(2, 2, 3, 3)}, None):
-        save_file(content, path) if content else path.write_bytes(b"nothing")
-        with pytest.raises(ValueError, match="holds no regions that can be read"):
-            regions.load(path)

@@ -8,7 +8,8 @@ from facevae import regions, steering
 from facevae.directions import Direction
 from facevae.judge import AGE_UNIT, has
 from facevae.retouch import edited_picture, held
-from facevae.steering import Sitters, Way, steered
+from facevae.steering import Sitters, steered
+from facevae.ways import Way
 
 SIDE = 16
 ROWS = torch.linspace(0, 6.3, SIDE).cos()[:, None].expand(SIDE, SIDE)  # top and bottom light
