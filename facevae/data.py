@@ -68,7 +68,7 @@ class FaceSet:
 
     @cached_property
     def labels(self) -> dict[str, np.ndarray]:
-        """Label name → (N,). Whole numbers use −1 for unknown; `content` hashes the pixels."""
+        """Label name → (N,). Unknown is −1 or an empty text; `content` hashes the pixels."""
         with (
             _naming(self.folder / "labels.npz") as path,
             np.load(path, allow_pickle=False) as file,
@@ -97,7 +97,7 @@ class FaceSet:
     ) -> dict[str, np.ndarray]:
         """Row numbers of train, val and test, sorted, each face in exactly one.
 
-        Equal pictures, and pictures of one `person` where that label exists, stay together. By
+        Equal pictures, and pictures of one `person` where that is known, stay together. By
         content a face's place hangs on its own pixels and the seed alone, so it does not move
         when faces are added. A test folder that the source brought (label `part`) stays the test
         set. `by="order"` cuts the rows in sequence: the honest way for frames of a film.
@@ -128,11 +128,11 @@ class FaceSet:
         from scipy.sparse.csgraph import connected_components
 
         contents, of_content = np.unique(content, return_inverse=True)
-        people, of_person = np.unique(person, return_inverse=True)
+        known = np.flatnonzero(person != "" if person.dtype.kind == "U" else person >= 0)
+        people, of_person = np.unique(person[known], return_inverse=True)
         nodes = len(contents) + len(people)  # a graph of pictures and people: its islands
-        edges = coo_array(
-            (np.ones(len(self)), (of_content, len(contents) + of_person)), shape=(nodes, nodes)
-        )
+        ends = (of_content[known], len(contents) + of_person)
+        edges = coo_array((np.ones(len(known)), ends), shape=(nodes, nodes))
         island = connected_components(edges, directed=False)[1][of_content]
         smallest = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
         np.minimum.at(smallest, island, content)

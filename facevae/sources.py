@@ -255,13 +255,17 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
     whole = whole.cast_column(columns[0], datasets.Image(decode=False))
     plain = [c for c, kind in whole.features.items() if getattr(kind, "dtype", "") in
              ("int8", "int16", "int32", "int64", "bool", "string")]  # fmt: skip
+    kinds = {c: whole.features[c].dtype for c in plain}
     for i, row in enumerate(whole.select_columns(plain)):
-        labels = {c: _label(value) for c, value in row.items()}
+        labels = {c: _label(value, kinds[c]) for c, value in row.items()}
         yield Item(f"row{i:06d}", partial(_hub_bytes, whole, i, columns[0]), labels)
 
 
-def _label(value: str | int | None) -> int | str:
-    return value if isinstance(value, str) else -1 if value is None else int(value)
+def _label(value: str | int | None, kind: str) -> int | str:
+    """A cell of a column of one kind; of one that is missing, an empty text or −1."""
+    if kind == "string":
+        return str(value or "")
+    return -1 if value is None else int(value)
 
 
 def _hub_bytes(rows: Sequence[dict], row: int, column: str) -> bytes:

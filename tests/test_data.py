@@ -49,6 +49,36 @@ def test_a_person_stays_on_one_side(tmp_path):
     assert where[person[1]] == where[person[17]]
 
 
+@pytest.mark.parametrize("texts", [True, False])
+def test_unknown_persons_join_nobody(tmp_path, texts):
+    content = np.random.default_rng(0).integers(0, 2**60, 1000)
+    content[901] = content[17]  # a picture that says for both whose it is
+    person = np.repeat(np.arange(250), 4)
+    person[:900] = -1
+    person = np.where(person < 0, "", person.astype(str)) if texts else person.astype(np.int16)
+    split = face_set(tmp_path / "a", content, person=person).split()
+    assert_partition(split, 1000)
+    assert any({17, 900, 901, 902, 903} <= set(split[name]) for name in SPLITS)
+    alone = face_set(tmp_path / "b", content[:900]).split()
+    for name in SPLITS:
+        unknown = [row for row in split[name] if row < 900 and row != 17]
+        assert unknown == [row for row in alone[name] if row != 17]
+    assert 0.7 < len(split["train"]) / 1000 < 0.9
+
+
+def test_faces_of_which_no_person_is_known_are_split_as_without(tmp_path):
+    plain = face_set(tmp_path / "a", np.arange(300)).split()
+    split = face_set(tmp_path / "b", np.arange(300), person=np.full(300, "")).split()
+    assert all(np.array_equal(split[name], plain[name]) for name in SPLITS)
+
+
+def test_a_split_by_known_persons_is_the_one_that_it_was(tmp_path):
+    content, person = np.arange(60), np.repeat(np.arange(20), 3)
+    split = face_set(tmp_path, content, person=person).split()
+    assert split["val"].tolist() == [0, 1, 2, 39, 40, 41]
+    assert split["test"].tolist() == [36, 37, 38, 45, 46, 47]
+
+
 def test_a_test_folder_stays_the_test_set(tmp_path):
     content = np.arange(200)
     content[0] = content[199]  # a training picture that is in the test folder too

@@ -102,7 +102,7 @@ def forget(faces: facevae.FaceSet) -> None:
 def photographs(folder: Path, count: int, drawn: int = 256) -> Path:
     """A folder of drawn JPEGs named as UTKFace names them, in one folder below `folder`:
     `drawn` different ones over and over, each under a name of its own."""
-    (folder / "faces").mkdir(parents=True)
+    (folder / "faces").mkdir(parents=True, exist_ok=True)
     files = []
     for image in draw_faces(min(drawn, count), PHOTO)[0]:
         files.append(io.BytesIO())

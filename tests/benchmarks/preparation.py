@@ -84,14 +84,14 @@ def run_again(folder: Path, first: float) -> None:
 
 
 def added(folder: Path, count: int) -> None:
-    """An archive of all that is there and a quarter more."""
-    archive = photographs(folder / "more", count + count // 4)
+    """The folder that was prepared, grown by a quarter."""
+    archive = photographs(folder / "whole", count + count // 4)
     out = folder / "whole-faces"
     before = len(facevae.FaceSet(out))
     seconds = [timed(lambda: add("utkface", archive, out, cores(), progress=False))
                for _ in range(2)]  # fmt: skip
     new = len(facevae.FaceSet(out)) - before
-    said(f"An archive of {count + count // 4} pictures, {count} of them known, added to that "
-         f"folder: {new} new faces.")  # fmt: skip
+    said(f"The folder of JPEGs grown to {count + count // 4}, {count} of them known, and added "
+         f"again: {new} new faces.")  # fmt: skip
     table(("run", "s"), [("the first, the start of its processes included", f"{seconds[0]:.1f}"),
                          ("the second: nothing is new", f"{seconds[1]:.3f}")])  # fmt: skip
