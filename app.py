@@ -24,6 +24,7 @@ import gradio as gr
 from starlette.middleware import Middleware
 
 import facevae
+from facevae.__main__ import within
 from facevae.page import age, edit, endpoints, explore, learn, morph
 from facevae.page.desk import ASSETS, Desk
 from facevae.page.guard import Blocks, Guard
@@ -38,6 +39,7 @@ TABS = {
     "Learn": learn.build,
 }
 MAX_SIDE = 1600  # of a photo kept for a visitor: 6 MB in memory, and no face loses by it
+SIDES = within(128, 2**16)  # a photo smaller than the faces that are drawn shows no face
 SWEEP = (60, 60)  # each minute Gradio deletes the uploads older than a minute
 
 HEADER = """<h1>Face studio</h1>
@@ -104,10 +106,11 @@ def asked_for(argv: list[str] | None) -> argparse.Namespace:
     usual = os.environ.get("FACEVAE_MODEL", ASSETS / "studio")
     add("--model", type=Path, default=usual, metavar="DIR", help="studio folder (FACEVAE_MODEL)")
     add("--host", help="address to listen on (GRADIO_SERVER_NAME, else 127.0.0.1)")
-    add("--port", type=int, help="(GRADIO_SERVER_PORT, else the first free one from 7860)")
+    add("--port", type=within(1, 2**16 - 1),
+        help="(GRADIO_SERVER_PORT, else the first free one from 7860)")  # fmt: skip
     add("--share", action="store_true", help="open a public link as well (GRADIO_SHARE)")
     add("--mcp", action="store_true", help="serve agents as well (GRADIO_MCP_SERVER)")
-    add("--max-side", type=int, default=os.environ.get("FACEVAE_MAX_SIDE", MAX_SIDE),
+    add("--max-side", type=SIDES, default=os.environ.get("FACEVAE_MAX_SIDE", MAX_SIDE),
         help="shrink longer photos to this many pixels (FACEVAE_MAX_SIDE)")  # fmt: skip
     return parser.parse_args(argv)
 

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--data", help="prepared folder (default: the recipe's source under data/)")
     p.add_argument("--out", required=True, help="folder of the run")
     p.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
-    for name, least in (("epochs", 0), ("batch", 1), ("seed", 0)):
+    for name, least in (("epochs", 1), ("batch", 1), ("seed", 0)):
         p.add_argument(f"--{name}", type=within(least, 2**31 - 1))
     p.add_argument(
         "--set",
@@ -237,7 +237,8 @@ def _of_a_photo(p: argparse.ArgumentParser, animated: bool = False, pasted: bool
     p.add_argument("--model", default=facevae.studio.FOLDER, type=Path, help="studio folder")
     p.add_argument("--detail", type=within(0, 1, float), default=1.0,
                    help="0: decoder alone … 1: photo kept")  # fmt: skip
-    p.add_argument("--size", type=within(8, 4096), default=256, help="side of a frame in pixels")
+    own = ", with --paste the face's own" if pasted else ""
+    p.add_argument("--size", type=within(8, 4096), help=f"side of a frame in pixels: 256{own}")
     p.add_argument("--refine", type=within(0, 1000), default=0,
                    help="steps that better the face's code: 10")  # fmt: skip
     if animated:

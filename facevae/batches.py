@@ -90,11 +90,20 @@ class Batches:
         return counts.to(self.device)
 
     def _weights(self, label: str) -> Tensor:
-        """(N,) by the rarity of a label among all faces, at most MOST, mean 1 over training."""
+        """(N,) by the rarity of a label among all faces, at most MOST, mean 1 over training.
+
+        Raises:
+            ValueError: the label is not there, not in numbers, or unknown for all training faces.
+        """
         if label not in self.faces.labels:
             raise ValueError(
                 f"these faces carry no label {label!r} to balance: they have {[*self.faces.labels]}"
             )
+        values = self.faces.labels[label]
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"the label {label!r} is not in numbers: balance by one that is")
+        if not (values[self.rows["train"]] >= 0).any():
+            raise ValueError(f"no training face has a known {label!r}: balance by another label")
         weights = torch.from_numpy(self.faces.balanced_weights(label)).float().clamp(max=MOST)
         return weights / weights[self.rows["train"]].mean()
 

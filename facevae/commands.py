@@ -15,6 +15,7 @@ from facevae.files import write_text
 from facevae.latent import GaussianPrior, MixturePrior, Prior, choose_prior
 from facevae.train import fastest
 
+SIDE = 256  # of a frame in pixels
 STRONGEST = 10  # of an attribute; a picture tells nothing long before
 
 
@@ -68,6 +69,10 @@ def evaluate(asked: argparse.Namespace) -> None:
         from facevae.recognizer import Recognizer
 
         recognizer = Recognizer()
+    if asked.judge:  # before all figures, which take minutes: its folder may be misspelt
+        from facevae.judge import Judge
+
+        studio, one = facevae.Studio.load(asked.model), Judge.load(asked.judge)
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
     others = {name: facevae.FaceVAE.from_pretrained(name) for name in asked.against}
     models = {asked.model: model} | others
@@ -85,9 +90,7 @@ def evaluate(asked: argparse.Namespace) -> None:
         found |= _disentanglement(model, faces, shared, factors)
     if asked.judge:
         from facevae.examine import examine
-        from facevae.judge import Judge
 
-        studio, one = facevae.Studio.load(asked.model), Judge.load(asked.judge)
         found |= examine(studio, faces, rows, one, recognizer=recognizer)
     found["psnr_by_group"] = metrics.by_group(table["psnr"], faces, rows)
     found["against"] = {}
@@ -226,7 +229,7 @@ def judge(asked: argparse.Namespace) -> None:
 def morph(asked: argparse.Namespace) -> None:
     studio = facevae.Studio.load(asked.model)
     a, b = (studio.read(photo, refine=asked.refine) for photo in (asked.a, asked.b))
-    frames = studio.morph_strip(a, b, asked.steps, asked.detail, asked.path, asked.size)
+    frames = studio.morph_strip(a, b, asked.steps, asked.detail, asked.path, asked.size or SIDE)
     pictures.save_animation(frames, asked.out, asked.seconds, not asked.one_way)
     print(f"{asked.out}: {asked.steps} steps from {asked.a} to {asked.b}")
 
@@ -235,7 +238,8 @@ def edit(asked: argparse.Namespace) -> None:
     studio = facevae.Studio.load(asked.model)
     face = studio.read(asked.photo, refine=asked.refine)
     wanted = dict(_strength(text) for text in asked.set)
-    options = {"detail": asked.detail, "size": asked.size, "paste": asked.paste}
+    size = asked.size or (None if asked.paste else SIDE)
+    options = {"detail": asked.detail, "size": size, "paste": asked.paste}
     picture = studio.edit(face, wanted, locked=asked.lock, **options)
     pictures.save_animation([picture], asked.out)
     print(f"{asked.out}: {asked.photo}, {', '.join(asked.set) or 'unchanged'}")
@@ -260,7 +264,8 @@ def age(asked: argparse.Namespace) -> None:
     seen = face.years  # an estimate
     if asked.own is not None:
         face = replace(face, years=asked.own)
-    options = {"detail": asked.detail, "size": asked.size, "paste": asked.paste}
+    size = asked.size or (None if asked.paste else SIDE)
+    options = {"detail": asked.detail, "size": size, "paste": asked.paste}
     frames = [studio.age(face, years, **options) for years in asked.years]
     pictures.save_animation(frames, asked.out, asked.seconds)
     print(f"{asked.out}: {asked.photo}, read as {seen:.0f} years")

@@ -12,7 +12,7 @@ from typing import Any
 from facevae.model import ModelConfig
 
 SCHEDULES = ("constant", "cosine", "plateau")
-AT_LEAST = {"beta": 0, "capacity": 0, "warmup": 0, "epochs": 0, "batch": 1, "lr": 0, "ema": 0,
+AT_LEAST = {"beta": 0, "capacity": 0, "warmup": 0, "epochs": 1, "batch": 1, "lr": 0, "ema": 0,
             "keep_best": 1, "keep_every": 0}  # fmt: skip
 
 
@@ -52,6 +52,8 @@ class Recipe:
             if not least <= getattr(self, name) < (1 if name == "ema" else math.inf):
                 limits = f"{least} or more" + (" and under 1" if name == "ema" else "")
                 raise ValueError(f"{name}={getattr(self, name)}: this field takes {limits}")
+        if not self.clip > 0:
+            raise ValueError(f"clip={self.clip}: give a bound above 0, or nothing is learnt")
 
     def changed(self, **changes: Any) -> Recipe:
         """A copy with some fields replaced."""
@@ -68,24 +70,38 @@ class Recipe:
         for text in settings:
             name, _, value = text.partition("=")
             part, field_ = (self.model, name[6:]) if name.startswith("model.") else (self, name)
-            if part is self and field_ in ("name", "why", "model") or not hasattr(part, field_):
+            usual = _usual(part)
+            if field_ not in usual:
                 raise ValueError(f"no setting {name!r}: write FIELD=VALUE with a field of a recipe")
-            (own if part is self else model)[field_] = _read(value, getattr(part, field_), text)
+            (own if part is self else model)[field_] = _read(value, usual[field_], text)
         return self.changed(**own, model=dataclasses.replace(self.model, **model))
 
 
-def _read(value: str, like: object, text: str) -> object:
-    """A value of a field from its text: numbers, true or false, none, tuples with commas."""
-    listed = isinstance(like, tuple)
+def _usual(part: Recipe | ModelConfig) -> dict[str, object]:
+    """The default of each field that a text can set: of all but a recipe's name, why and model."""
+    fields = dataclasses.fields(part)
+    return {f.name: f.default for f in fields if f.default is not dataclasses.MISSING}
+
+
+def _read(value: str, usual: object, text: str) -> object:
+    """A value of a field from its text: numbers, true or false, tuples with commas; none where
+    that is usual.
+
+    Raises:
+        ValueError: the value is of another kind than the usual one.
+    """
+    kind = float if usual is None else type(usual)  # only numbers may be none
+    listed = kind is tuple
     try:
         read = json.loads(f"[{value}]" if listed else value.lower().replace("none", "null"))
     except ValueError:
         read = value.split(",") if listed else value
-    read = tuple(read) if listed else read
-    if isinstance(like, float) and type(read) is int or like is None and type(read) is int:
+    if listed:
+        return tuple(read)
+    if kind is float and type(read) is int:
         read = float(read)
-    if like is not None and read is not None and type(read) is not type(like):
-        raise ValueError(f"{text}: this field takes a {type(like).__name__}")
+    if type(read) is not kind and not (read is None and usual is None):
+        raise ValueError(f"{text}: this field takes a {kind.__name__}")
     return read
 
 

@@ -296,7 +296,7 @@ class _Run:
 
     def _identity(self) -> str:
         """What must agree to go on with a run; its length may grow (and with it the cosine)."""
-        recipe = dataclasses.asdict(self.recipe.changed(epochs=0))
+        recipe = dataclasses.asdict(self.recipe) | {"epochs": 0}
         return json.dumps([recipe, self.faces.images.shape])
 
 

@@ -8,8 +8,8 @@ import nbformat
 import pytest
 
 import facevae
-from facevae.align import UnreadablePhoto
 from facevae.data import NotPrepared, load_faces
+from facevae.photo import UnreadablePhoto
 from tests.conftest import ROOT
 from tests.small_run import one_sentence, refused, snapshot
 
@@ -36,7 +36,10 @@ COMMANDS = {
     "too many halvings": ([*TRAIN, "--set", "model.channels=4,4,4,4,4,4,4"], "fewer channels"),
     "1,000,000,000 latents": ([*TRAIN, "--set", "model.latents=1000000000"], "from 1 to 65536"),
     "a network of 40 GB": ([*TRAIN, "--set", "model.channels=40000,30000"], "enough memory"),
-    "epochs below none": ([*TRAIN, "--epochs", "-1"], "--epochs: give a whole number from 0"),
+    "none where there must be some": ([*TRAIN, "--set", "lr=none"], "this field takes a float"),
+    "a word for none": ([*TRAIN, "--set", "model.sigma=wide"], "this field takes a float"),
+    "no epochs": ([*TRAIN, "--epochs", "0"], "--epochs: give a whole number from 1"),
+    "epochs below none": ([*TRAIN, "--epochs", "-1"], "--epochs: give a whole number from 1"),
     "half an epoch": ([*TRAIN, "--epochs", "1.5"], "not '1.5'"),
     "batches of none": ([*TRAIN, "--batch", "0"], "--batch: give a whole number from 1"),
     "a seed too large": ([*TRAIN, "--seed", "9" * 30], "--seed"),
@@ -79,6 +82,9 @@ COMMANDS = {
     "a temperature that is none": ([*SAMPLE, "--temperature", "nan"], "--temperature"),
     "no such model": ([*SAMPLE, "--model", "nowhere"], "nowhere holds no facevae model"),
     "no such run": (["evaluate", "no", "--data", "DATA"], "no holds no facevae model"),
+    "no such judge": (  # said at once, before the faces are found to be of another size
+        ["evaluate", str(facevae.studio.FOLDER), "--data", "DATA", "--judge", "no"],
+        "no holds no judge that can be read"),
     "an unknown prior": (
         ["export", "RUN/best", "--data", "DATA", "--out", "o", "--prior", "flat"], "--prior flat"),
     "an export into a file": (
@@ -126,7 +132,7 @@ def test_a_source_that_was_not_prepared_says_how(source, tmp_path):
 
 def test_a_photo_that_is_not_there_says_so(tmp_path):
     with pytest.raises(UnreadablePhoto) as caught:
-        facevae.align.open_photo(str(tmp_path / "me.jpg"))  # as FACEVAE_PHOTO reaches it
+        facevae.photo.open_photo(str(tmp_path / "me.jpg"))  # as FACEVAE_PHOTO reaches it
     one_sentence(caught, "there is no file")
 
 

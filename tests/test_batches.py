@@ -75,6 +75,16 @@ def test_a_label_that_is_not_there_is_named(faces):
         Batches(RECIPE.changed(weigh="race"), faces, CPU)
 
 
+@pytest.mark.parametrize("field", ["weigh", "balance"])
+def test_a_label_that_tells_nothing_is_named(field, faces, monkeypatch):
+    monkeypatch.setitem(faces.labels, "race", np.full(len(faces), -1))
+    monkeypatch.setitem(faces.labels, "name", np.full(len(faces), "train"))
+    with pytest.raises(ValueError, match="no training face has a known 'race'"):
+        Batches(RECIPE.changed(**{field: "race"}), faces, CPU)
+    with pytest.raises(ValueError, match="the label 'name' is not in numbers"):
+        Batches(RECIPE.changed(**{field: "name"}), faces, CPU)
+
+
 def test_augmentation_is_mild_and_of_the_generator(faces):
     batches = Batches(RECIPE.changed(augment=True), faces, CPU)
     images, _ = batches.load(np.arange(32))

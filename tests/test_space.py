@@ -11,6 +11,8 @@ import yaml
 from packaging.requirements import Requirement
 
 import app
+import facevae
+from facevae.page import desk
 
 ROOT = Path(app.__file__).parent
 MOST_BYTES = 10_000_000  # a larger file goes into another kind of storage
@@ -69,3 +71,23 @@ def test_the_environment_sets_what_the_command_line_does_not(monkeypatch):
     with pytest.raises(SystemExit) as left:
         app.asked_for([])
     assert left.value.code == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [("--port", "99999", "from 1 to 65535"), ("--port", "0", "from 1 to 65535"),
+     ("--port", "-1", "from 1 to 65535"), ("--max-side", "0", "from 128 to 65536"),
+     ("--max-side", "127", "from 128 to 65536")],
+)  # fmt: skip
+def test_numbers_that_no_page_can_open_with_are_refused(option, value, words, capsys):
+    with pytest.raises(SystemExit) as left:
+        app.asked_for([f"{option}={value}"])
+    said = capsys.readouterr().err
+    assert left.value.code == 2 and f"{option}: give a whole number {words}" in said
+
+
+def test_the_smallest_photo_allowed_still_shows_the_faces_the_page_opens_with():
+    studio = facevae.Studio.load(desk.ASSETS / "studio")
+    assert app.asked_for(["--max-side", str(studio.size)]).max_side == studio.size
+    opening = desk.Desk(studio, studio.size).opening.result()
+    assert all(sitter.crop.size == (studio.size, studio.size) for sitter in opening[:4])
