@@ -14,12 +14,12 @@ from torch import Tensor
 
 from facevae import edits, judge, metrics
 from facevae.align import FRAME
+from facevae.balance import tied
 from facevae.data import FaceSet
 from facevae.face import Face
 from facevae.guide import ATTRIBUTES
 from facevae.judge import Judge, Readings, has
 from facevae.pictures import to_tensor
-from facevae.steering import TIED
 from facevae.studio import Studio
 
 ASKED = (20, 30, 40, 50, 60, 70)  # years
@@ -185,8 +185,9 @@ def attribute(
     """One attribute brought to a strength on faces that lack it (had it), detail kept.
 
     Returns:
-        faces, turned (share), leaked: {other: share that turned with it} of those over a tenth
-        and not tied to it by nature; age_moved in years; what `Identity.kept` tells.
+        faces, turned (share), leaked: {other: share that turned with it} of those over a tenth;
+        tied: the same of those tied to it by nature; age_moved in years; what `Identity.kept`
+        tells.
     """
     lack = (at * has(before, name) < 0).nonzero()[:, 0].tolist()
     if len(lack) < edits.FEWEST:
@@ -195,16 +196,18 @@ def attribute(
     edited = to_tensor([studio.edit(sitter, {name: at}) for sitter in sitters])
     after = one.read(edited)
     was = {other: values[lack] for other, values in before.items()}
-    tied = set().union(*(group for group in TIED if name in group))
+    near = tied(name)
     turned = {
         other: float(((has(was, other) > 0) != (has(after, other) > 0)).float().mean())
         for other in ATTRIBUTES
-        if other in was and other not in tied | {name}
+        if other in was and other != name
     }
+    along = {other: round(share, 2) for other, share in turned.items() if share > 0.1}
     return {
         "faces": len(lack),
         "turned": round(float((at * has(after, name) > 0).float().mean()), 3),
-        "leaked": {other: round(share, 2) for other, share in turned.items() if share > 0.1},
+        "leaked": {other: share for other, share in along.items() if other not in near},
+        "tied": {other: share for other, share in along.items() if other in near},
         "age_moved": round(float((after["age"] - was["age"]).mean()), 1),
     } | same.kept(lack, edited)
 

@@ -3,7 +3,6 @@ an edit turns what it is named for and leaves the rest of the face as it was."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,34 +10,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from facevae.balance import Balance, seen
 from facevae.directions import Direction
-from facevae.judge import AGE_UNIT, MIDDLE, Judge, disturbed, has, sized
+from facevae.judge import Judge, has
 from facevae.latent import GaussianPrior
 from facevae.mappers import Mapper
 from facevae.model import FaceVAE
 from facevae.regions import SIDE, Region
 from facevae.retouch import edited_picture, held
-from facevae.texture import SKIN, ellipses
+from facevae.texture import FACE, SKIN, ellipses
 from facevae.ways import REACH, Way
 
-TIED = (
-    {"Smiling", "Mouth_Slightly_Open"},
-    {"Beard", "Mustache", "Heavy_Makeup", "Male"},
-    {"Gray_Hair", "Young", "Bald"},
-    {"Black_Hair", "Blond_Hair", "Gray_Hair"},
-)  # by nature: these may turn together
 DYED = ("Black_Hair", "Blond_Hair", "Gray_Hair")  # drawn off the face: a reader alone is content
 # with grey hair that comes with a doll's eyes and cheeks
+PAINTED = ("Heavy_Makeup",)  # drawn on the face: and with make-up that is another hair and wall
 STEPS = 700  # an attribute, on and off by turns; `guide --steps` has the same default
 BATCH, FEWEST = 24, 10  # faces a step; with and without it, to learn from
 RATE, REACH_RATE = 0.01, 0.06  # of Adam, at most: in lengths of the direction; for the reach
-GOAL = 0.96  # share of the faces that should turn: short of it turning weighs more, beyond it less
-PATIENCE = 0.05  # how fast it does, and to MOST at most: what the decoder can hardly draw
-MOST = 8.0  # is not bought with a stranger's face
-MARGIN = 2.0  # logits beyond the border that are asked for
 FAR = 12.0  # of strength ±1 from the border at most: two faces' codes lie about 32 apart
-YEARS = 5.0  # that count as a logit
-SPARED, TIED_SHARE = 6.0, 0.15  # weight of what must stay, and the share of it for what is tied
 PULL = 2.0  # weight of the angle to the first direction: real faces drew that one, while a reader
 # alone is content with lips painted over teeth
 MAPPER_RATE = 0.002  # of Adam, for the mappers
@@ -84,7 +73,8 @@ def steered(
     lack = [(sign * strength < 0).nonzero()[:, 0] for sign in (1, -1)]
     if min(map(len, lack)) < FEWEST:
         return Way.straight(start)
-    generator, urge = torch.Generator().manual_seed(seed), [1.0, 1.0]
+    generator = torch.Generator().manual_seed(seed)
+    balance = Balance(start.name, readers[0].config.attributes)
     learner, crowd = _Learner(start, generator), GaussianPrior.fit(sitters.codes)
     optimizer = torch.optim.Adam([{"params": [one]} for one in learner.parameters()])
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -97,11 +87,10 @@ def steered(
         codes, way = sitters.codes[rows], learner.way()
         moved = way.placed(codes, off)
         edited = _edited(model, images, codes, moved, way, off)
-        turn, rest, turned = _loss(reader, images, edited, start.name, off, generator)
-        rest = rest + learner.strain(way, codes, off) + STRANGE * _estranged(crowd, codes, moved)
-        urge[off] = min(urge[off] * math.exp(PATIENCE * (GOAL - turned)), MOST)
+        loss = balance.loss(seen(reader, images, edited, start.name, off, generator), off)
+        loss = loss + learner.strain(way, codes, off) + STRANGE * _estranged(crowd, codes, moved)
         optimizer.zero_grad()
-        (urge[off] * turn + rest).backward()
+        loss.backward()
         optimizer.step()
         schedule.step()
         learner.shorten()
@@ -118,7 +107,7 @@ class _Learner(nn.Module):
         self.reach = nn.Parameter(torch.full((2,), REACH))
         maps = torch.tensor([OPEN, 0.0]).view(1, 2, 1, 1)
         self.maps = nn.Parameter(maps.repeat(2, 1, SIDE, SIDE))  # on and off; where and yields
-        self.free = 1 - ellipses(SIDE, (SKIN,)) if start.name in DYED else torch.ones(SIDE, SIDE)
+        self.free = _free(start.name)
         pair = [Mapper.straight(len(start.vector), generator) for _ in range(2)]
         self.mappers = nn.ParameterList([m for one in pair for m in (one.into, one.bias, one.out)])
         self.rates = [RATE * float(start.vector.norm()), REACH_RATE, MAP_RATE, *6 * [MAPPER_RATE]]
@@ -166,6 +155,13 @@ def _estranged(crowd: GaussianPrior, codes: Tensor, moved: Tensor) -> Tensor:
     return (torch.minimum(before, usual) - after).relu().mean()
 
 
+def _free(name: str) -> Tensor:
+    """Where an attribute may be drawn, (SIDE, SIDE)."""
+    if name in PAINTED:
+        return ellipses(SIDE, (FACE,))
+    return 1 - ellipses(SIDE, (SKIN,)) if name in DYED else torch.ones(SIDE, SIDE)
+
+
 def _region(maps: Tensor, free: Tensor) -> Region:
     """A region of learnt maps (2, SIDE, SIDE), alike on the left and the right, where it is free
     (SIDE, SIDE) to be drawn."""
@@ -183,30 +179,3 @@ def _edited(
     change = held(model.decode(moved) - plain)
     grey = float(way.direction.name == "Gray_Hair" and not off)
     return edited_picture(plain, change, images, grey=grey, region=way.regions[off]).clamp(0, 1)
-
-
-def _loss(
-    reader: Judge, images: Tensor, edited: Tensor, name: str, off: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor, float]:
-    """What is missing to the turn, what else has moved, and the share that has turned."""
-    chance = int(torch.randint(2**31, (), generator=generator))
-    before, after = (
-        # disturbed alike: what is learnt shall not hang on single pixels
-        reader.features(disturbed(one, torch.Generator().manual_seed(chance)))
-        for one in (sized(images, reader.config.size), sized(edited, reader.config.size))
-    )
-    was, now = reader.heads(before), reader.heads(after)  # (B, K), age last
-    names = reader.config.attributes
-    years = now[:, -1] * AGE_UNIT
-    sign = 1 - 2 * off
-    at = sign * (now[:, names.index(name)] if name in names else (MIDDLE - years) / YEARS)
-    tied = set().union(*(group for group in TIED if name in group))
-    weights = torch.tensor([(o != name) * (TIED_SHARE if o in tied else 1.0) for o in names])
-    moved = (2 * now[:, :-1]).sigmoid() - (2 * was[:, :-1]).sigmoid()  # most near the border
-    moved = (moved.abs() + 0.05 * (now - was)[:, :-1].abs()) @ weights
-    shift = (years - was[:, -1] * AGE_UNIT) * (name != "Young")
-    aged = 0.5 * F.smooth_l1_loss(shift / YEARS, 0 * shift) + shift.mean().abs() / 1.5
-    apart = (before - before.roll(1, 0)).square().sum(1).mean()  # from another's face
-    lost = (after - before).square().sum(1).mean() / apart.clamp(min=1e-6)
-    rest = SPARED * moved.mean() + aged + lost
-    return F.softplus(MARGIN - at).mean(), rest, float((at > 0).float().mean())

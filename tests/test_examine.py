@@ -71,11 +71,12 @@ class Sitter:
 
 
 class Light(Blocks):
-    """Reads `Smiling` and `Bangs` off brightness, age as 100 times it, and `Bald` never."""
+    """Reads smiles, open mouths and bangs off brightness, age as 100 times it, and `Bald` never."""
 
     def read(self, images):
         light = images.mean((1, 2, 3))
-        return {"Smiling": light, "age": 100 * light, "Bangs": light, "Bald": 0 * light}
+        alike = dict.fromkeys(("Smiling", "Mouth_Slightly_Open", "Bangs"), light)
+        return {**alike, "age": 100 * light, "Bald": 0 * light}
 
 
 def test_an_attribute_is_counted_on_the_faces_that_lack_it():
@@ -86,7 +87,7 @@ def test_an_attribute_is_counted_on_the_faces_that_lack_it():
     assert 0 <= found["seen"] <= 1
     assert found["faces"] == 9 and found["turned"] == 1.0
     assert found["age_moved"] == pytest.approx(50, abs=1)
-    assert found["leaked"] == {"Bangs": 1.0}
+    assert found["leaked"] == {"Bangs": 1.0} and found["tied"] == {"Mouth_Slightly_Open": 1.0}
     three = {name: values[:3] for name, values in before.items()}
     few = examine.attribute(Sitting(), Light(), sitters[:3], three, "Smiling", 1.0, same)
     assert few == {"faces": 3}

@@ -167,6 +167,13 @@ def test_the_colour_of_hair_is_drawn_off_the_face(monkeypatch):
         assert region.where[0, 0, 6:11, 6:10].max() < 0.01 and region.where[0, 0, :2].min() > 0.3
 
 
+def test_make_up_is_drawn_on_the_face(monkeypatch):
+    monkeypatch.setattr(steering, "PAINTED", ("Smiling",))
+    for region in steered(Model(), [Reader()], sitters(), start(), steps=20).regions:
+        assert region.where[0, 0, 6:11, 6:10].min() > 0.3  # eyes to mouth
+        assert region.where[0, 0, :3, :3].max() < 0.1 and region.where[0, 0, :, 0].max() < 0.2
+
+
 def test_all_teachers_are_asked_by_turns():
     asked = []
 
