@@ -1,10 +1,11 @@
 """facevae: learn face VAEs by building them, then play with one on your own photo."""
 
-from facevae.align import NoFaceFound, UnreadablePhoto
+from facevae.align import NoFaceFound
 from facevae.data import FaceSet, NotPrepared, load_faces
 from facevae.face import Face
 from facevae.gaussian import Gaussian
 from facevae.model import FaceVAE, ModelConfig, NotAModel
+from facevae.photo import UnreadablePhoto
 from facevae.prepare import prepare
 from facevae.recipes import RECIPES, Recipe
 from facevae.studio import Studio

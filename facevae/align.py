@@ -1,16 +1,14 @@
-"""Photo → aligned crop and back: reading, detection, similarity transform, paste-back."""
+"""Photo → aligned crop and back: detection, similarity transform, paste-back."""
 
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 if TYPE_CHECKING:
     from facenet_pytorch import MTCNN
@@ -20,103 +18,14 @@ if TYPE_CHECKING:
 # crops, made symmetric.
 FRAME = np.array([(0.30, 0.29), (0.70, 0.29), (0.50, 0.527), (0.327, 0.698), (0.673, 0.698)])
 
-MAX_SIDE = 4096  # longer photos are shrunk to this: it bounds memory and nobody sees it in a face
-MAX_PIXELS = 120_000_000
 DETECT_SIDES = (640, 1600)  # a second, finer look only when the first finds no face
 MIN_CONFIDENCE = 0.90
 
 Eyes = Sequence[Sequence[float]] | np.ndarray  # two (x, y) in photo pixels
-PhotoLike = str | os.PathLike[str] | IO[bytes] | Image.Image | np.ndarray
-
-
-class UnreadablePhoto(ValueError):
-    """A file that is no picture, or a broken or far too large one."""
 
 
 class NoFaceFound(ValueError):
     """A picture in which no face was found, or not the one asked for."""
-
-
-def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
-    """Read anything Pillow reads as an upright 8-bit RGB picture without metadata.
-
-    EXIF rotation is applied, transparency laid over white, 16-bit and float levels scaled,
-    the first frame of an animation taken, and a side over `max_side` pixels shrunk to it.
-
-    Raises:
-        UnreadablePhoto: what is wrong and what to do about it.
-    """
-    name = Path(photo).name if isinstance(photo, str | os.PathLike) else "the photo"
-    try:
-        picture = _to_rgb(_opened(photo, name, max_side), max_side)
-    except UnreadablePhoto:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UnreadablePhoto(
-            f"{name} has far too many pixels: "
-            f"save it with fewer than {MAX_PIXELS // 1_000_000} million and try again"
-        ) from error
-    except FileNotFoundError as error:
-        raise UnreadablePhoto(f"there is no file {photo}: check the path") from error
-    except Exception as error:  # Pillow's decoders raise of nearly every kind over broken files
-        raise UnreadablePhoto(
-            f"{name} cannot be read as a picture: give a whole JPEG, PNG or WebP"
-        ) from error
-    if min(picture.size) < 16:
-        raise UnreadablePhoto(
-            f"{name} is only {picture.width}×{picture.height} pixels: give a larger photo"
-        )
-    return picture
-
-
-def _opened(photo: PhotoLike, name: str, max_side: int) -> Image.Image:
-    """The decoded picture, upright, of any mode; of a picture that was given, a copy."""
-    if isinstance(photo, np.ndarray):
-        photo = Image.fromarray(photo)
-    picture = photo if isinstance(photo, Image.Image) else Image.open(photo)
-    if picture.format == "EPS":  # a program, which Ghostscript would run
-        raise UnreadablePhoto(f"{name} is a PostScript file: give a JPEG, PNG or WebP")
-    if picture.format == "JPEG":
-        picture.draft(None, (max_side, max_side))  # decodes a huge JPEG at a half or a quarter
-    if picture.width * picture.height > MAX_PIXELS:
-        raise UnreadablePhoto(
-            f"{name} has {picture.width}×{picture.height} pixels: "
-            f"save it with fewer than {MAX_PIXELS // 1_000_000} million and try again"
-        )
-    picture.seek(0) if getattr(picture, "is_animated", False) else picture.load()
-    if picture is photo:
-        return ImageOps.exif_transpose(picture)
-    ImageOps.exif_transpose(picture, in_place=True)
-    return picture
-
-
-def _to_rgb(picture: Image.Image, max_side: int) -> Image.Image:
-    """8-bit RGB in a fresh image, so that no EXIF or GPS travels on.
-
-    A picture is shrunk as early as its mode allows: a few hundred KB can hold 120 million pixels.
-    """
-    if picture.mode.startswith("I") or picture.mode == "F":
-        picture = Image.fromarray(_levels(np.asarray(picture)))
-    mode = "RGBA" if picture.has_transparency_data else "RGB"
-    if picture.mode != mode:
-        picture = picture.convert(mode)
-    picture.thumbnail((max_side, max_side), Image.Resampling.LANCZOS)
-    if mode == "RGBA":
-        picture = Image.alpha_composite(Image.new(mode, picture.size, "white"), picture)
-    fresh = Image.new("RGB", picture.size)
-    fresh.paste(picture.convert("RGB"))
-    return fresh
-
-
-def _levels(deep: np.ndarray) -> np.ndarray:
-    """(H, W) uint8 of 16- or 32-bit or float levels; what is no number becomes black."""
-    high = np.fmax.reduce(deep, axis=None)
-    top = 65535.0 if high > 255 else 255.0 if high > 1 else 1.0
-    levels = np.empty(deep.shape, np.uint8)
-    for start in range(0, len(deep), 256):  # by strips: floats of the whole are 16 times as much
-        strip = np.nan_to_num(deep[start : start + 256].astype(np.float32))
-        levels[start : start + 256] = (strip.clip(0, top) * (255.0 / top)).round()
-    return levels
 
 
 @dataclass(frozen=True)
@@ -278,12 +187,10 @@ def _enlarge(crop: Image.Image | np.ndarray, unit: np.ndarray) -> np.ndarray:
     return np.stack(channels, -1)
 
 
-def align(
-    photo: Image.Image,
-    which: int = 0,
-    eyes: Eyes | None = None,
-) -> tuple[Alignment, int]:
-    """Find a face's alignment in an RGB photo.
+def located(
+    photo: Image.Image, which: int = 0, eyes: Eyes | None = None
+) -> tuple[Alignment, int, np.ndarray | None]:
+    """Find a face in an RGB photo.
 
     Args:
         which: 0 for the largest face, 1 for the next …
@@ -291,16 +198,14 @@ def align(
             way in, which needs no detector.
 
     Returns:
-        The alignment, and how many faces were seen.
+        Its alignment, how many faces were seen, and its landmarks as fractions of the crop's side,
+        (5, 2), or None where the eyes were given.
 
     Raises:
         NoFaceFound: and what to do about it.
     """
     if eyes is not None:
-        try:
-            return Alignment.from_points(np.asarray(eyes, float)), 1
-        except ValueError as error:
-            raise NoFaceFound(f"the two eye points do not fit a face: {error}") from error
+        return _by_hand(photo, np.asarray(eyes, float)), 1, None
     faces = find_faces(photo)
     if not faces:
         raise NoFaceFound(
@@ -309,7 +214,25 @@ def align(
         )
     if not 0 <= which < len(faces):
         raise NoFaceFound(f"face {which} was asked for, but {len(faces)} found: count from 0")
+    points = faces[which].points
     try:
-        return Alignment.from_points(faces[which].points), len(faces)
+        alignment = Alignment.from_points(points)
     except ValueError as error:
         raise NoFaceFound(f"the face is too small to use: {error}") from error
+    inverse = np.linalg.inv(alignment.matrix[:, :2])
+    return alignment, len(faces), (points - alignment.matrix[:, 2]) @ inverse.T
+
+
+def align(photo: Image.Image, which: int = 0, eyes: Eyes | None = None) -> tuple[Alignment, int]:
+    """A face's alignment and how many faces were seen; see `located`."""
+    return located(photo, which, eyes)[:2]
+
+
+def _by_hand(photo: Image.Image, eyes: np.ndarray) -> Alignment:
+    try:
+        alignment = Alignment.from_points(eyes)
+    except ValueError as error:
+        raise NoFaceFound(f"the two eye points do not fit a face: {error}") from error
+    if (eyes < 0).any() or (eyes > photo.size).any():
+        raise NoFaceFound("the two eye points do not lie in the photo: give them in its pixels")
+    return alignment

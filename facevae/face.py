@@ -1,15 +1,13 @@
-"""A face as the studio holds it, and where in a photo it is found."""
+"""A face as the studio holds it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from facevae.align import Alignment, Eyes, NoFaceFound, align, find_faces
+from facevae.align import Alignment
 from facevae.pictures import to_tensor
 from facevae.texture import enlarged
 
@@ -48,19 +46,3 @@ class Face:
     def residual(self, size: int) -> Tensor:
         """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""
         return to_tensor([self.crop_at(size)]) - enlarged(self.decoded, size)
-
-
-def located(
-    photo: Image.Image, which: int, eyes: Eyes | None
-) -> tuple[Alignment, int, Tensor | None]:
-    """Where a face is, how many there are, and its landmarks as fractions of the crop, (5, 2)."""
-    faces = [] if eyes is not None else find_faces(photo)
-    if not 0 <= which < len(faces):
-        return *align(photo, which, eyes), None  # by hand; or it says what is wrong
-    try:
-        alignment = Alignment.from_points(faces[which].points)
-    except ValueError as error:
-        raise NoFaceFound(f"the face is too small to use: {error}") from error
-    inverse = np.linalg.inv(alignment.matrix[:, :2])
-    points = (faces[which].points - alignment.matrix[:, 2]) @ inverse.T  # (5, 2)
-    return alignment, len(faces), torch.from_numpy(points).float()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,14 @@ class Guide:
     Attributes:
         ways: by attribute, how faces come by it and lose it.
         reader: sees age (years), gender and attributes in a crop; no part of any model's loss.
+        model: fingerprint of the model in whose latents all this lies.
     """
 
     ways: dict[str, Way]
     curves: AgeCurves
     texture: Texture
     reader: Judge
+    model: str
 
     @classmethod
     def fit(
@@ -98,19 +101,23 @@ class Guide:
         gender = np.where(labels["Male"] < 0, -1, 1 - labels["Male"])
         curves = AgeCurves.fit(codes[torch.from_numpy(bare)], years[bare], gender[bare])
         texture = Texture.fit(model, faces, rows[bare])
-        return cls(found, curves, texture, reader)
+        return cls(found, curves, texture, reader, model.fingerprint())
 
     def placed(
         self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
     ) -> Tensor:
-        """A code (1, D) brought to the wanted strengths, those of locked attributes left alone.
+        """A code (1, D) brought to the wanted strengths, those of locked attributes left alone
+        (of locked ones that are wanted, too, it is the wish that counts).
 
         Each way bends with the face. All the wanted are reached together: where two directions
         lean on each other, the steps along them are solved for.
 
         Raises:
-            ValueError: an attribute is unknown, or cannot move while others are locked.
+            ValueError: an attribute is unknown, cannot move while others are locked, or a strength
+                is no number.
         """
+        if not all(math.isfinite(at) for at in wanted.values()):
+            raise ValueError(f"a strength is a number such as 1 or -1: {dict(wanted)} are not")
         locks = [self._way(name).direction for name in locked if name not in wanted]
         moving = [self._way(name) for name in wanted]
         if not moving:
@@ -171,7 +178,7 @@ class Guide:
     def save(self, folder: str | Path) -> None:
         """Write the files that `load` reads."""
         folder = Path(folder)
-        ways.save(folder / FILES[0], self.ways)
+        ways.save(folder / FILES[0], self.ways, self.model)
         self.curves.save(folder / FILES[1])
         self.texture.save(folder / FILES[2])
         self.reader.save(folder)
@@ -185,12 +192,9 @@ class Guide:
     def load(cls, folder: str | Path) -> Guide:
         """Read what `save` wrote; ValueError says which file is missing or foreign."""
         folder = Path(folder)
-        return cls(
-            ways.load(folder / FILES[0]),
-            AgeCurves.load(folder / FILES[1]),
-            Texture.load(folder / FILES[2]),
-            Judge.load(folder),
-        )
+        found, model = ways.load(folder / FILES[0])
+        curves, texture = AgeCurves.load(folder / FILES[1]), Texture.load(folder / FILES[2])
+        return cls(found, curves, texture, Judge.load(folder), model)
 
 
 def _steered(

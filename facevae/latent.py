@@ -61,6 +61,10 @@ class GaussianPrior:
     mean: Tensor
     factor: Tensor
 
+    @property
+    def latents(self) -> int:
+        return len(self.mean)
+
     @classmethod
     def fit(cls, means: Tensor) -> GaussianPrior:
         """Fit to posterior means (N, D) of the training faces."""
@@ -100,6 +104,10 @@ class MixturePrior:
     weights: Tensor
     means: Tensor
     factors: Tensor
+
+    @property
+    def latents(self) -> int:
+        return self.means.shape[1]
 
     @classmethod
     def fit(

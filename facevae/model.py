@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,9 +53,11 @@ class ModelConfig:
         for name in ("image_shape", "channels", "conditions", *ADDED):  # JSON brings them as lists
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for name in ADDED:
-            if len(getattr(self, name)) not in (0, len(self.channels)):
+            added = getattr(self, name)
+            counts = all(type(one) is int and one >= 0 for one in added)
+            if not counts or len(added) not in (0, len(self.channels)):
                 raise ValueError(
-                    f"{name}={getattr(self, name)}: give a number of blocks for each of the "
+                    f"{name}={added}: give a number of blocks for each of the "
                     f"{len(self.channels)} stages, or none"
                 )
         for name, low, high in (("latents", 1, 2**16), ("blocks", 0, 64), ("spread_grid", 0, 64)):
@@ -65,6 +69,10 @@ class ModelConfig:
                 raise ValueError(f"{name}={sizes}: give whole numbers above 0")
         if self.likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood {self.likelihood!r} is not one of {LIKELIHOODS}")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout={self.dropout}: give a number from 0 to under 1")
+        if self.sigma is not None and not 0 < self.sigma < math.inf:
+            raise ValueError(f"sigma={self.sigma}: give a number above 0, or none to learn it")
         if min(self.image_shape[1:]) < 2 ** (len(self.channels) - 1):
             raise ValueError(
                 f"{len(self.channels)} halvings are too many for a picture of "
@@ -263,12 +271,23 @@ class FaceVAE(nn.Module):
         """
         folder = Path(folder)
         config = {"format": FORMAT, **dataclasses.asdict(self.config)}
-        tensors = {
+        tensors = self._stored(dtype)
+        write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
+        write_safetensors(folder / "model.safetensors", tensors)
+
+    def fingerprint(self) -> str:
+        """A name for these weights, the same before and after they are stored as float16."""
+        tensors = self._stored(torch.float16)
+        one = hashlib.sha256()
+        for name in sorted(tensors):
+            one.update(name.encode() + tensors[name].cpu().contiguous().numpy().tobytes())
+        return one.hexdigest()[:16]
+
+    def _stored(self, dtype: torch.dtype) -> dict[str, Tensor]:
+        return {
             name: tensor.to(dtype) if tensor.is_floating_point() and "var" not in name else tensor
             for name, tensor in self.state_dict().items()
         }
-        write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
-        write_safetensors(folder / "model.safetensors", tensors)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> FaceVAE:

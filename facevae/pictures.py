@@ -15,6 +15,7 @@ from torch import Tensor
 from facevae.files import replacing
 
 ANIMATIONS = (".gif", ".webp", ".mp4", ".png")
+SHORTEST = 0.02  # seconds a frame of a GIF or WebP is shown: players slow down what is faster
 
 
 def to_pil(images: Tensor) -> list[Image.Image]:
@@ -49,6 +50,8 @@ def save_animation(
 ) -> Path:
     """Write frames as .gif, .webp or .mp4 (H.264), or as a .png strip.
 
+    Of more frames than a GIF or WebP can show in that time, some evenly apart are written.
+
     Args:
         seconds: length of one way through the frames.
         pingpong: play back again to the first frame (not in a strip).
@@ -62,6 +65,9 @@ def save_animation(
         raise ValueError(f"cannot write {path.name}: end its name in {', '.join(ANIMATIONS)}")
     if len(frames) < 1 or seconds <= 0:
         raise ValueError("an animation needs at least one frame and a length above 0 seconds")
+    most = max(2, int(seconds / SHORTEST))
+    if kind in (".gif", ".webp") and len(frames) > most:
+        frames = [frames[i] for i in np.linspace(0, len(frames) - 1, most).round().astype(int)]
     played = [*frames, *frames[-2:0:-1]] if pingpong else list(frames)
     pause = seconds / len(frames)
     with replacing(path) as temporary:
@@ -71,8 +77,9 @@ def save_animation(
             _save_mp4(played, temporary, 1 / pause)
         else:
             options: dict[str, Any] = {"quality": 90} if kind == ".webp" else {}
+            shown = round(1000 * max(SHORTEST, pause))  # milliseconds
             played[0].save(temporary, save_all=True, append_images=played[1:],
-                           duration=max(20, round(1000 * pause)), loop=0, **options)  # fmt: skip
+                           duration=shown, loop=0, **options)  # fmt: skip
     return path
 
 

@@ -234,7 +234,8 @@ def _prepare_packet(packet: list[tuple], path: Path, options: Options) -> None:
 
 def _prepare_picture(content: bytes | np.ndarray | OSError, options: Options) -> np.ndarray:
     """(H, W, C) uint8 of one picture; ValueError or OSError says why not."""
-    from facevae.align import align, open_photo
+    from facevae.align import align
+    from facevae.photo import open_photo
 
     if isinstance(content, OSError):
         raise content

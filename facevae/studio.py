@@ -6,16 +6,18 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from facevae import latent
-from facevae.align import FRAME, Eyes, PhotoLike, open_photo
-from facevae.face import Face, located
+from facevae.align import FRAME, Eyes, located
+from facevae.face import Face
 from facevae.files import local
 from facevae.guide import Guide
 from facevae.model import FaceVAE, NotAModel
+from facevae.photo import PhotoLike, open_scaled
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
 from facevae.retouch import aged_picture, edited_picture, held
@@ -50,14 +52,25 @@ class Studio:
         the Hugging Face Hub as `hub:owner/name`.
 
         Raises:
-            NotAModel: a file is missing or foreign, and which.
+            NotAModel: a file is missing or foreign, and which; or is of another model.
         """
         model = FaceVAE.from_pretrained(folder)
         try:
             prior = latent.load_prior(local(folder) / "prior.safetensors")
         except ValueError as error:
             raise NotAModel(f"{error}: make one with `python -m facevae export`") from error
-        return cls(model, prior, Guide.load_if_there(local(folder)))
+        if prior.latents != model.config.latents:
+            raise NotAModel(
+                f"the prior in {folder} is of a model of {prior.latents} latents, not of "
+                f"{model.config.latents}: make one with `python -m facevae export`"
+            )
+        guide = Guide.load_if_there(local(folder))
+        if guide is not None and guide.model != model.fingerprint():
+            raise NotAModel(
+                f"the guide in {folder} is of another model: make one with "
+                f"`python -m facevae guide {folder}`"
+            )
+        return cls(model, prior, guide)
 
     @property
     def guide(self) -> Guide:
@@ -90,14 +103,18 @@ class Studio:
 
         Args:
             which: 0 for the largest face, 1 for the next …
-            eyes: its two eyes as (x, y) in photo pixels: the way in without the detector.
+            eyes: its two eyes as (x, y) in pixels of the upright photo: the way in without the
+                detector.
             refine: steps by which the encoder's answer is bettered; see `facevae.refine`.
 
         Raises:
             UnreadablePhoto, NoFaceFound: and what to do about it.
         """
-        photo = open_photo(photo)
-        alignment, found, points = located(photo, which, eyes)
+        photo, shrunk = open_scaled(photo)
+        if eyes is not None:
+            eyes = np.asarray(eyes, float) * shrunk
+        alignment, found, marks = located(photo, which, eyes)
+        points = None if marks is None else torch.from_numpy(marks).float()
         crop = alignment.crop(photo, self.size)
         image = to_tensor([crop])
         mean = self.model.encode(image).mean  # (1, D)
@@ -137,7 +154,7 @@ class Studio:
         """
         if not paste:
             return self._strip(a, b, [t], detail, path, size)[0]
-        size = size or min(max(self.size, round(a.alignment.side)), PASTE_SIDE)
+        size = self._pasted(a, size)
         frame = self._strip(a, b, [t], detail, path, size)[0]
         # what a's photo shows beyond that size fades: there is no such detail of b to meet it
         return a.alignment.paste(a.photo, frame, a.crop_at(size), detail * (1 - t))
@@ -180,7 +197,7 @@ class Studio:
             raise ValueError("detail runs from 0 to 1")
         parts = [(face, w / total) for face, w in zip(faces, weights, strict=True) if w > 0]
         code = torch.stack([share * face.mean for face, share in parts]).sum(0)  # (1, D)
-        size = size or self.size
+        size = self._side(size)
         picture = enlarged(self.model.decode(code), size)  # (1, 3, size, size)
         if detail > 0:
             picture = picture + detail * _gathered(parts, size)
@@ -199,12 +216,13 @@ class Studio:
         """The face with attributes at the wanted strengths: 1 has it, −1 has it not.
 
         Args:
-            locked: attributes whose own strength must not move.
+            locked: attributes whose own strength must not move, unless they are wanted.
             size: side of the picture in pixels, the model's own by default.
-            paste: give the whole photo with the face put back into it.
+            paste: give the whole photo, as `open_photo` read it, with the face put back into it.
 
         Raises:
-            ValueError: an attribute is unknown or cannot move, or detail is outside 0 … 1.
+            ValueError: an attribute is unknown or cannot move, detail is outside 0 … 1, or a
+                number is none.
         """
         code = self.guide.placed(face.mean, wanted, locked)
         change = held(self.model.decode(code) - face.decoded) if wanted else 0 * face.decoded
@@ -230,6 +248,7 @@ class Studio:
         It starts from `face.years` and `face.gender`; ages beyond those learnt are clipped to
         them. See `edit` for the rest.
         """
+        _finite(years, face.years)
         seen = self.guide.read(to_tensor([face.crop]))
         own = seen[0] if face.years is None else face.years
         gender = seen[1] if face.gender is None else face.gender
@@ -257,8 +276,8 @@ class Studio:
         if not 0 <= detail <= 1:
             raise ValueError("detail runs from 0 to 1")
         if not paste:
-            return to_pil(picture(size or self.size))[0]
-        side = size or min(max(self.size, round(face.alignment.side)), PASTE_SIDE)
+            return to_pil(picture(self._side(size)))[0]
+        side = self._pasted(face, size)
         edited = 255.0 * picture(side)[0].permute(1, 2, 0).numpy()  # (side, side, 3)
         return face.alignment.paste(face.photo, edited, face.crop_at(side), detail)
 
@@ -275,20 +294,36 @@ class Studio:
 
         Args:
             age: in years, and gender: 0 male or 1 female: moved there if given.
+
+        Raises:
+            ValueError: n is below 1, a number is none, or the gender neither.
         """
         if n < 1:
             raise ValueError(f"ask for at least one sample, not {n}")
+        _finite(temperature, age)
+        if gender not in (None, 0, 1):
+            raise ValueError(f"the gender is 0 (male) or 1 (female), not {gender}")
         generator = torch.Generator().manual_seed(seed)
         codes = self.prior.sample(n, generator, temperature)
         if age is not None or gender is not None:
             codes = self.guide.settled(self.model, codes, age, gender)
         return to_pil(self.model.decode(codes))
 
+    def _side(self, size: int | None) -> int:
+        if size is not None and size < 1:
+            raise ValueError(f"a picture needs a side of at least 1 pixel, not {size}")
+        return self.size if size is None else size
+
+    def _pasted(self, face: Face, size: int | None) -> int:
+        """The side at which a picture is made that goes back into the photo."""
+        own = min(max(self.size, round(face.alignment.side)), PASTE_SIDE)
+        return own if size is None else self._side(size)
+
     @torch.inference_mode()
     def _strip(
         self, a: Face, b: Face, ts: list[float], detail: float, path: str, size: int | None
     ) -> list[Image.Image]:
-        size = size or self.size
+        size = self._side(size)
         decoded = self._decoded(a, b, ts, detail, path)
         if detail == 0:
             return to_pil(enlarged(decoded, size))
@@ -307,6 +342,13 @@ class Studio:
             raise ValueError(f"the path {path!r} is unknown: use one of {[*latent.PATHS]}")
         t = torch.tensor(ts, dtype=torch.float32)
         return self.model.decode(latent.PATHS[path](a.mean, b.mean, t))
+
+
+def _finite(*numbers: float | None) -> None:
+    """ValueError if one of them is given and is no number."""
+    for number in numbers:
+        if number is not None and not math.isfinite(number):
+            raise ValueError(f"give a finite number, not {number}")
 
 
 def _gathered(parts: Sequence[tuple[Face, float]], size: int) -> Tensor:

@@ -65,17 +65,20 @@ class Way:
         return off.towards(on, (min(max(at, -1.0), 1.0) + 1) / 2)
 
 
-def save(path: str | Path, ways: Mapping[str, Way]) -> None:
-    """Write ways as one safetensors file, by attribute; regions and mappers as float16."""
+def save(path: str | Path, ways: Mapping[str, Way], model: str = "") -> None:
+    """Write ways as one safetensors file, by attribute; regions and mappers as float16.
+
+    model: fingerprint of the model in whose latents they lie.
+    """
     told = {name: {"method": w.direction.method, "reach": w.reach} for name, w in ways.items()}
     tensors = {
         f"{name}.{part}": tensor for name, w in ways.items() for part, tensor in _parts(w).items()
     }
-    write_safetensors(path, tensors, {"format": FORMAT, "ways": json.dumps(told)})
+    write_safetensors(path, tensors, {"format": FORMAT, "model": model, "ways": json.dumps(told)})
 
 
-def load(path: str | Path) -> dict[str, Way]:
-    """Read what `save` wrote.
+def load(path: str | Path) -> tuple[dict[str, Way], str]:
+    """Read what `save` wrote: ways by attribute, and the fingerprint of their model.
 
     Raises:
         ValueError: the file is missing, foreign, broken or of another format.
@@ -88,7 +91,7 @@ def load(path: str | Path) -> dict[str, Way]:
             keys = file.keys()
             tensors = {key: file.get_tensor(key).float() for key in keys}
         told = json.loads(header["ways"])
-        return {name: _way(name, told[name], tensors) for name in told}
+        return {name: _way(name, told[name], tensors) for name in told}, header["model"]
     except Exception as error:  # safetensors raises of many kinds
         raise ValueError(
             f"{path} holds no ways to attributes that can be read ({error}): make them with "

@@ -12,8 +12,8 @@ from PIL import Image
 
 import app
 import facevae
-from facevae import align
 from facevae.page import desk
+from facevae.photo import open_photo
 
 PORTRAITS = [str(file) for file in desk.PORTRAITS.values()]
 WIDTHS = pytest.mark.parametrize(("width", "height"), [(390, 844), (1440, 900)])
@@ -33,7 +33,7 @@ def studio():
 
 @pytest.fixture(scope="module")
 def face(studio):
-    return studio.read(align.open_photo(PORTRAITS[1], app.MAX_SIDE))
+    return studio.read(open_photo(PORTRAITS[1], app.MAX_SIDE))
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,8 @@ from pathlib import Path
 from PIL import Image, ImageOps, features
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from facevae.align import NoFaceFound, UnreadablePhoto, align, open_photo
+from facevae.align import NoFaceFound, align
+from facevae.photo import UnreadablePhoto, open_photo
 from facevae.synthetic import draw_faces
 
 ROOT = Path(__file__).resolve().parent.parent

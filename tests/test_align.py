@@ -4,18 +4,16 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from facevae.align import (
     FRAME,
     Alignment,
     Landmarks,
     NoFaceFound,
-    UnreadablePhoto,
     align,
-    open_photo,
 )
-from facevae.face import located
+from facevae.photo import UnreadablePhoto, open_photo
 
 PLAIN = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 
@@ -116,6 +114,17 @@ def test_two_eye_points_need_no_detector(photo, monkeypatch):
     for eyes in (((5, 5), (5, 5)), ((1, 2), (float("nan"), 3)), ((1, 2),)):
         with pytest.raises(NoFaceFound, match="eye points do not fit"):
             align(photo, eyes=eyes)
+    for eyes in (((0, 9), (40_000, 9)), ((-50, 9), (50, 9))):
+        with pytest.raises(NoFaceFound, match="do not lie in the photo"):
+            align(photo, eyes=eyes)
+
+
+def test_a_photo_without_a_face_is_searched_once(monkeypatch):
+    searched = []
+    monkeypatch.setattr("facevae.align.find_faces", lambda photo: searched.append(photo) or [])
+    with pytest.raises(NoFaceFound):
+        align(PLAIN)
+    assert len(searched) == 1
 
 
 def test_no_face_says_what_to_do():
@@ -177,6 +186,27 @@ def test_a_large_photo_is_bounded():
     assert max(open_photo(large, max_side=500).size) <= 500
 
 
+def test_a_given_picture_is_left_as_it_was():
+    given = Image.open(saved(Image.new("RGB", (6000, 4000), "teal"), "JPEG"))
+    assert open_photo(given, max_side=500).size == (500, 333) and given.size == (6000, 4000)
+
+
+def test_an_embedded_colour_profile_is_followed():
+    """PLAIN as a camera stores it whose red is green: without its profile it would look so."""
+    swapped = PLAIN.convert("RGB", matrix=(0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0))
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    red, green = profile.index(b"rXYZ"), profile.index(b"gXYZ")
+    profile[red : red + 4], profile[green : green + 4] = b"gXYZ", b"rXYZ"
+    title = profile.index("sRGB".encode("utf-16-be"))
+    profile[title : title + 2] = "x".encode("utf-16-be")
+    for stored, kind in ((swapped, "PNG"), (swapped.convert("RGBA"), "PNG")):
+        opened = open_photo(saved(stored, kind, icc_profile=bytes(profile)))
+        away = np.abs(np.asarray(opened, int) - np.asarray(PLAIN, int))
+        assert opened.mode == "RGB" and np.median(away) <= 2 and not opened.info
+    broken = open_photo(saved(swapped, "PNG", icc_profile=b"no profile"))
+    assert np.array_equal(broken, swapped)
+
+
 def bomb() -> bytes:
     """A PNG of 70 bytes that says it is 60,000 × 60,000."""
 
@@ -217,10 +247,8 @@ def test_what_is_no_file_is_refused(tmp_path):
             open_photo(photo)
 
 
-@pytest.mark.parametrize("find", [align, lambda photo: located(photo, 0, None)])
-def test_a_face_of_a_few_pixels_is_refused_with_the_reason(find, monkeypatch):
+def test_a_face_of_a_few_pixels_is_refused_with_the_reason(monkeypatch):
     tiny = [Landmarks(7 * FRAME + 50, confidence=1.0, area=49.0)]  # its crop has 7 pixels a side
-    for module in ("align", "face"):
-        monkeypatch.setattr(f"facevae.{module}.find_faces", lambda photo: tiny)
+    monkeypatch.setattr("facevae.align.find_faces", lambda photo: tiny)
     with pytest.raises(NoFaceFound, match="too small to use: the points lie too close together"):
-        find(Image.new("RGB", (200, 200)))
+        align(Image.new("RGB", (200, 200)))

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageOps
 
 import app
-from facevae import align
 from facevae.page import desk
+from facevae.photo import open_photo
 from tests.app_pages import (
     CANVAS,
     PORTRAITS,
@@ -203,7 +203,7 @@ def test_saves_the_photo_with_the_morph_in_it_and_a_still(visit, tmp_path):
     download.value.save_as(tmp_path / "photo.png")
     with Image.open(tmp_path / "photo.png") as saved:
         assert not saved.getexif() and not saved.info.get("exif")
-        photo = align.open_photo(PORTRAITS[0], app.MAX_SIDE)
+        photo = open_photo(PORTRAITS[0], app.MAX_SIDE)
         assert np.array_equal(saved.convert("RGB"), photo)  # a morph at 0 changes nothing
     with page.expect_download() as download:
         page.get_by_role("button", name="PNG").click()

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image
 
 import app
-from facevae import align
 from facevae.page import age, desk
+from facevae.photo import open_photo
 from tests.app_pages import (
     PORTRAITS,
     WIDTHS,
@@ -122,7 +122,7 @@ def test_a_new_face_brings_its_own_age_and_can_be_saved_as_an_animation(
     assert "face" in line(page, "aged") and np.array_equal(at(page, 80), before)
     page.locator(".aged").get_by_role("button", name="Grace Hopper").click()
     name(page, "aged").get_by_text("Grace Hopper").wait_for()
-    hopper = studio.read(align.open_photo(PORTRAITS[0], app.MAX_SIDE))
+    hopper = studio.read(open_photo(PORTRAITS[0], app.MAX_SIDE))
     hopper = replace(hopper, gender=1)  # the reader errs, the page knows
     years = round(hopper.years)
     page.wait_for_function(f"{AGES}.wish.own === {years}")

@@ -34,7 +34,7 @@ def studio():
 @pytest.fixture(scope="module")
 def hopper(studio):
     """As the app reads her."""
-    return studio.read(facevae.align.open_photo(PORTRAITS[0], app.MAX_SIDE))
+    return studio.read(facevae.photo.open_photo(PORTRAITS[0], app.MAX_SIDE))
 
 
 def levels(picture) -> np.ndarray:
@@ -62,7 +62,7 @@ def test_every_endpoint_is_documented_with_types(client):
 
 
 def test_morph_edit_and_age_are_the_studios_own(client, studio, hopper):
-    collins = studio.read(facevae.align.open_photo(PORTRAITS[1], app.MAX_SIDE))
+    collins = studio.read(facevae.photo.open_photo(PORTRAITS[1], app.MAX_SIDE))
     between = client.predict(HOPPER, COLLINS, 0.25, 1, api_name="/morph")
     assert apart(between, studio.morph(hopper, collins, 0.25, size=desk.SIDE)) == 0
     wanted = {"Smiling": 1, "Eyeglasses": 0.5}

@@ -10,8 +10,8 @@ from PIL import Image
 
 import app
 import facevae
-from facevae import align
 from facevae.page import desk, edit
+from facevae.photo import open_photo
 from tests import app_pages
 from tests.app_pages import (
     PORTRAITS,
@@ -180,7 +180,7 @@ def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(visit,
             return opened.convert("RGB")
 
     page.locator("face-editor .save").scroll_into_view_if_needed()
-    photo = align.open_photo(PORTRAITS[1], app.MAX_SIDE)
+    photo = open_photo(PORTRAITS[1], app.MAX_SIDE)
     assert np.array_equal(saved("Photo"), photo)  # nothing is edited yet
     slide(page, "Smiling", -1.5)
     after = settled(page, count)

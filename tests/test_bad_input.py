@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from facevae import sources
-from facevae.align import NoFaceFound, UnreadablePhoto, align, open_photo
+from facevae.align import NoFaceFound, align
+from facevae.photo import UnreadablePhoto, open_photo
 from facevae.sources import BadSource, Container
 from facevae.synthetic import draw_faces
 from tests.conftest import ROOT

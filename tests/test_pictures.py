@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from facevae import pictures
 
@@ -31,6 +31,15 @@ def test_animations_open_with_all_their_frames(tmp_path, suffix, pingpong, count
         assert getattr(opened, "n_frames", 1) == count
         assert opened.size == ((165, 31) if suffix == ".png" else (33, 31))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_gif_of_too_many_frames_shows_some_of_them_and_lasts_as_long(tmp_path):
+    many = [Image.new("L", (8, 8), i) for i in range(200)]
+    path = pictures.save_animation(many, tmp_path / "a.gif", seconds=1, pingpong=False)
+    with Image.open(path) as opened:
+        shown = [frame.copy() for frame in ImageSequence.Iterator(opened)]
+        assert len(shown) == 50 and opened.info["duration"] == 20
+        assert [shown[i].convert("L").getpixel((0, 0)) for i in (0, -1)] == [0, 199]
 
 
 def test_mp4_has_its_frames_at_an_even_size(tmp_path):

@@ -16,8 +16,8 @@ from PIL import Image
 
 from facevae import prepare, sources
 from facevae.__main__ import main
-from facevae.align import UnreadablePhoto
 from facevae.data import FaceSet, NotPrepared
+from facevae.photo import UnreadablePhoto
 from facevae.prepare import Options, _prepare_picture
 from facevae.sources import BadSource
 from facevae.synthetic import draw_faces

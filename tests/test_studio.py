@@ -1,6 +1,8 @@
+import math
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +142,16 @@ def test_eyes_by_hand_find_the_same_face(studio, pair, monkeypatch):
     assert np.abs(np.asarray(again.crop, float) - np.asarray(face.crop, float)).mean() < 4
 
 
+def test_eyes_by_hand_are_told_in_pixels_of_the_photo_however_large(studio, pair):
+    face = pair[1]
+    large = Image.new("RGB", (face.photo.width, 5000))  # of which 4,096 rows are kept
+    large.paste(face.photo)
+    eyes = [face.alignment.matrix @ (x, 0.29, 1) for x in (0.3, 0.7)]
+    again = studio.read(large, eyes=eyes)
+    assert again.photo.height == 4096
+    assert np.abs(np.asarray(again.crop, float) - np.asarray(face.crop, float)).mean() < 6
+
+
 @pytest.mark.parametrize(
     ("call", "says"),
     [
@@ -151,6 +163,15 @@ def test_eyes_by_hand_find_the_same_face(studio, pair, monkeypatch):
         (lambda s, a, b: s.blend([a, b], [2, -1]), "none below 0"),
         (lambda s, a, b: s.blend([a, b], [1, 1], detail=2), "from 0 to 1"),
         (lambda s, a, b: s.sample(0), "at least one"),
+        (lambda s, a, b: s.sample(1, age=math.nan), "a finite number, not nan"),
+        (lambda s, a, b: s.sample(1, temperature=math.inf), "a finite number, not inf"),
+        (lambda s, a, b: s.sample(1, gender=7), "0 .male. or 1 .female., not 7"),
+        (lambda s, a, b: s.age(a, math.nan), "a finite number, not nan"),
+        (lambda s, a, b: s.age(replace(a, years=math.nan), 50), "a finite number, not nan"),
+        (lambda s, a, b: s.edit(a, {"Smiling": math.nan}), "a strength is a number"),
+        (lambda s, a, b: s.edit(a, {}, size=0), "at least 1 pixel"),
+        (lambda s, a, b: s.edit(a, {}, size=-3, paste=True), "at least 1 pixel"),
+        (lambda s, a, b: s.morph(a, b, 0.5, size=0, paste=True), "at least 1 pixel"),
         (lambda s, a, b: s.read(Image.new("RGB", (200, 200), "teal")), "no face was found"),
     ],
 )
@@ -166,6 +187,18 @@ def test_a_model_that_does_not_fit_the_studio_is_refused(tmp_path):
         facevae.Studio.load(tmp_path)
     (tmp_path / "prior.safetensors").write_bytes(b"no")
     with pytest.raises(facevae.NotAModel, match="prior"):
+        facevae.Studio.load(tmp_path)
+
+
+def test_a_guide_or_a_prior_of_another_model_is_refused(studio, tmp_path):
+    for path in facevae.studio.FOLDER.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    other = facevae.FaceVAE(studio.model.config)
+    other.save_pretrained(tmp_path, torch.float16)
+    with pytest.raises(facevae.NotAModel, match="the guide in .* is of another model: make one"):
+        facevae.Studio.load(tmp_path)
+    facevae.FaceVAE(replace(studio.model.config, latents=8)).save_pretrained(tmp_path)
+    with pytest.raises(facevae.NotAModel, match="is of a model of 256 latents, not of 8: make one"):
         facevae.Studio.load(tmp_path)
 
 

@@ -35,9 +35,9 @@ CODES = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 
 
 def test_what_is_stored_comes_back_to_the_bit(stored, tmp_path):
-    ways.save(tmp_path / "w.safetensors", stored)
-    found = ways.load(tmp_path / "w.safetensors")
-    assert [*found] == ["Smiling", "Bangs"]
+    ways.save(tmp_path / "w.safetensors", stored, "a model's fingerprint")
+    found, model = ways.load(tmp_path / "w.safetensors")
+    assert model == "a model's fingerprint" and [*found] == ["Smiling", "Bangs"]
     for name, was in stored.items():
         now = found[name]
         assert now.reach == was.reach and now.direction.method == "steered"

@@ -22,6 +22,7 @@ import facevae
 from facevae import align, pictures
 from facevae.page.lanes import Lane
 from facevae.page.planes import Planes
+from facevae.photo import PhotoLike, open_photo
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 PORTRAITS = {
@@ -85,8 +86,8 @@ class Desk:
         origins = (None, None, *({"draw": seed} for seed in STRANGERS))
         return *faces, *map(figure, faces, names, origins), self.strip(faces[0], faces[1])
 
-    def read(self, photo: align.PhotoLike, eyes: align.Eyes | None = None) -> Sitter:
-        face = self.studio.read(align.open_photo(photo, self.max_side), eyes=eyes)
+    def read(self, photo: PhotoLike, eyes: align.Eyes | None = None) -> Sitter:
+        face = self.studio.read(open_photo(photo, self.max_side), eyes=eyes)
         own = {"gender": 1} if photo in SITTERS else {}  # the reader errs on one of them
         return Sitter(**vars(face) | own)
 
@@ -94,7 +95,7 @@ class Desk:
         """A face that the model drew; where its eyes are is known."""
         return self.read(drawn, eyes=align.FRAME[:2] * drawn.width)
 
-    def add(self, photo: align.PhotoLike, face: Sitter | None, name: str = "Your photo") -> tuple:
+    def add(self, photo: PhotoLike, face: Sitter | None, name: str = "Your photo") -> tuple:
         """The face in a photo, its figure and a line to read; the old face if there is no new."""
         try:
             face = self.read(photo)
