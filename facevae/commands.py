@@ -11,6 +11,7 @@ import torch
 
 import facevae
 from facevae import metrics, parallel, pictures
+from facevae.data import evenly
 from facevae.files import write_text
 from facevae.latent import GaussianPrior, MixturePrior, Prior, choose_prior
 from facevae.train import fastest
@@ -123,7 +124,7 @@ def _disentanglement(
     from facevae import disentanglement, results
 
     rows = rows[disentanglement.known({name: v[rows] for name, v in factors.items()})]
-    rows = results.evenly(rows, results.MIG_FACES)
+    rows = evenly(rows, results.MIG_FACES)
     codes = metrics.posteriors(model, faces, rows).mean
     return disentanglement.scores(codes.numpy(), {name: v[rows] for name, v in factors.items()})
 

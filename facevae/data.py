@@ -201,3 +201,10 @@ def load_faces(source: str | Path, root: str | Path = "data", size: int | None =
         f"no prepared faces for {name!r} under {root}: make them with "
         f"`python -m facevae prepare {name} --out {Path(root) / name}`"
     )
+
+
+def evenly(rows: np.ndarray, most: int | None) -> np.ndarray:
+    """At most `most` of the rows (N,), at even distances; all of them by default."""
+    if most is None or most >= len(rows):
+        return rows
+    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from facevae.data import FaceSet
+from facevae.latent import traversal
 from facevae.metrics import GROUPS
 from facevae.model import FaceVAE
 
@@ -134,8 +135,7 @@ def traverse(
     Returns:
         (steps, C, H, W) in [0, 1].
     """
-    path = codes.mean(0).repeat(steps, 1)  # (D,) -> (steps, D)
-    path[:, latent] += torch.linspace(-reach, reach, steps) * codes[:, latent].std()
+    path = traversal(codes, latent, steps, reach)  # (steps, D)
     return model.decode(path, None if condition is None else condition.expand(steps, -1))
 
 

@@ -16,11 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from facevae import measured, metrics, pictures, plots, results, words
-from facevae.data import FaceSet
+from facevae.data import FaceSet, evenly
 from facevae.files import write_text
 from facevae.latent import GaussianPrior
 from facevae.model import FaceVAE
-from facevae.results import Run, evenly
+from facevae.results import Run
 
 PHOTOS = "contains photographs of the data: do not publish it where the data's licence forbids that"
 CODES, UNSEEN = 4000, 2000  # faces that the prior is fitted to, unseen ones that are measured

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from facevae import metrics, synthetic
-from facevae.data import FaceSet
+from facevae.data import FaceSet, evenly
 from facevae.files import write_text
 from facevae.model import FaceVAE
 from facevae.recipes import RECIPES, Recipe
@@ -183,11 +183,6 @@ def _evaluated(run: Run, faces: FaceSet) -> dict:
         factors = {name: values[taken] for name, values in factors.items()}
         found |= disentanglement.scores(codes.numpy(), factors, seed=0)
     return found
-
-
-def evenly(rows: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of the rows, at even distances."""
-    return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)]
 
 
 def known_factors(faces: FaceSet) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ import numpy as np
 
 PICTURES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
+OWN = ("name", "content")  # labels that every FaceSet has of its own: no column of a table
 OLDEST = 120  # years; more, or less than none, is a slip: the age is not known
 UTKFACE_NAME = re.compile(r"^(\d{1,3})_([01])_([0-4])_\d+")  # [age]_[gender]_[race]_[date]
 
@@ -254,7 +255,7 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
         raise BadSource(f"the dataset {name} has no image column among {whole.column_names}")
     whole = whole.cast_column(columns[0], datasets.Image(decode=False))
     plain = [c for c, kind in whole.features.items() if getattr(kind, "dtype", "") in
-             ("int8", "int16", "int32", "int64", "bool", "string")]  # fmt: skip
+             ("int8", "int16", "int32", "int64", "bool", "string") and c not in OWN]  # fmt: skip
     kinds = {c: whole.features[c].dtype for c in plain}
     for i, row in enumerate(whole.select_columns(plain)):
         labels = {c: _label(value, kinds[c]) for c, value in row.items()}

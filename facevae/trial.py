@@ -15,7 +15,7 @@ from torch import Tensor
 from facevae import directions as ways
 from facevae import edits, judge, latent, metrics
 from facevae.ages import AgeCurves, age_groups
-from facevae.data import CONDITION_SCALE, FaceSet
+from facevae.data import CONDITION_SCALE, FaceSet, evenly
 from facevae.judge import Judge, JudgeConfig
 from facevae.model import FaceVAE
 
@@ -45,12 +45,12 @@ class Trial:
     @cached_property
     def train(self) -> np.ndarray:
         """Rows of the training faces that give codes."""
-        return _evenly(self._usable("train"), self.most_train)
+        return evenly(self._usable("train"), self.most_train)
 
     @cached_property
     def test(self) -> np.ndarray:
         """Rows of the unseen faces that are edited."""
-        return _evenly(self._usable("test"), self.most_test)
+        return evenly(self._usable("test"), self.most_test)
 
     @cached_property
     def codes(self) -> Tensor:
@@ -137,11 +137,11 @@ class Trial:
             Pictures (C, H, W) a face a row, and the number of columns.
         """
         if name is None:
-            rows = _evenly(self._aged(AGES)[0], faces)
+            rows = evenly(self._aged(AGES)[0], faces)
             return edits.strip(self.model, (self.at_age(rows, years) for years in AGES))
         direction = self.directions(name, [method])[0]
         lacking = np.flatnonzero(self.labels[name][self.test] == 0)
-        rows = _evenly(lacking, faces)
+        rows = evenly(lacking, faces)
         condition = self._condition(self.test[rows])
         placed = ((direction.placed(self.unseen[rows], at), condition) for at in STRIP)
         return edits.strip(self.model, placed)
@@ -277,16 +277,9 @@ class School:
                 raise ValueError(f"the judge in {folder} was taught by other faces, another split "
                                  "or other labels: choose another folder")  # fmt: skip
             return found
-        lessons = [(one, _evenly(one.split(self.seed)["train"], self.most)) for one in sets]
+        lessons = [(one, evenly(one.split(self.seed)["train"], self.most)) for one in sets]
         found = judge.train_judge(lessons, names, self.epochs, seed)
         found.about = about
         if folder is not None:
             found.save(folder)
         return found
-
-
-def _evenly(rows: np.ndarray, most: int | None) -> np.ndarray:
-    """At most `most` rows, evenly taken."""
-    if most is None or most >= len(rows):
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -19,6 +19,7 @@ def test_cells_that_a_hub_dataset_lacks_are_unknown(tmp_path, monkeypatch):
         "age": (datasets.Value("int64"), [30, None, 0]),
         "smiles": (datasets.Value("bool"), [True, None, False]),
         "kind": (datasets.ClassLabel(names=["a", "b"]), [1, None, 0]),
+        "content": (datasets.Value("string"), ["a text", "another", "a third"]),
     }
     features = datasets.Features({name: kind for name, (kind, _) in columns.items()})
     cells = {name: cells for name, (_, cells) in columns.items()}
@@ -26,6 +27,7 @@ def test_cells_that_a_hub_dataset_lacks_are_unknown(tmp_path, monkeypatch):
     table = datasets.Dataset.from_dict(cells, features=features)
     table.to_parquet(tmp_path / "in" / "train.parquet")
     items = [*sources.hub(str(tmp_path / "in"), {})]
+    assert set(items[0].labels) == {"person", "age", "smiles", "kind"}  # `content` is our own
     assert [item.labels["person"] for item in items] == ["Ann", "", ""]
     assert [item.labels["age"] for item in items] == [30, -1, 0]
     assert [item.labels["smiles"] for item in items] == [1, -1, 0]
