@@ -21,7 +21,7 @@ TIED = (
     {"Bald", "Black_Hair"},
     {"Bald", "Blond_Hair"},
 )  # by nature: these may turn together
-GOAL = 0.95  # share of the faces that should turn: short of it turning weighs more, beyond it less
+GOAL = 0.96  # share of the faces that should turn: short of it turning weighs more, beyond it less
 PATIENCE = 0.05  # how fast it does, and to MOST at most: what the decoder can hardly draw
 MOST = 8.0  # is not bought with a stranger's face
 ALLOWED = 0.07  # share of the faces on which another attribute may turn: beyond it that one weighs
@@ -84,7 +84,8 @@ class Balance:
     """
 
     def __init__(self, name: str, others: Sequence[str]) -> None:
-        self.turned, self.urge = [0.0, 0.0], [1.0, 1.0]  # on and off
+        self.turned, self.drift = [0.0, 0.0], [0.0, 0.0]  # on and off: a share, and years
+        self.urge = [1.0, 1.0]
         self.care = torch.ones(2, len(others) + 1)  # age last
         near = tied(name)
         self.shares = torch.tensor(
@@ -108,9 +109,11 @@ class Balance:
     def _follow(self, seen: Seen, off: int) -> None:
         turned = float((seen.at > 0).float().mean())
         self.turned[off] += (turned - self.turned[off]) / LATELY
+        self.drift[off] += (float(seen.years.mean()) - self.drift[off]) / LATELY
         self.urge[off] = min(self.urge[off] * math.exp(PATIENCE * (GOAL - turned)), MOST)
         others = ((seen.was > 0) != (seen.now > 0)).float().mean(0)
-        spoiled = torch.cat([others, seen.years.mean().abs()[None] / SPOILING])  # (K + 1,)
+        aged = torch.tensor([abs(self.drift[off]) / SPOILING])
+        spoiled = torch.cat([others, aged])  # (K + 1,)
         excess = self.guarded * (spoiled - ALLOWED)
         if self.turned[off] < ENOUGH:  # first of all it must turn
             excess = -ALLOWED * (self.care[off] > 1).float()

@@ -1,15 +1,18 @@
-"""A face as the studio holds it."""
+"""A face as the studio holds it, and the detail of several together."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from PIL import Image
 from torch import Tensor
 
-from facevae.align import Alignment
+from facevae.align import FRAME, Alignment
 from facevae.pictures import to_tensor
 from facevae.texture import enlarged
+from facevae.warp import field, warped
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,3 +49,18 @@ class Face:
     def residual(self, size: int) -> Tensor:
         """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""
         return to_tensor([self.crop_at(size)]) - enlarged(self.decoded, size)
+
+
+def gathered(parts: Sequence[tuple[Face, float]], size: int) -> Tensor:
+    """Residuals in the given shares, each bent until its landmarks stand at the mean of all."""
+    frame = torch.from_numpy(FRAME).float()  # of a face whose eyes were given by hand
+    points = [frame if face.points is None else face.points for face, _ in parts]  # (5, 2) each
+    moved = [share * own for (_, share), own in zip(parts, points, strict=True)]
+    middle = torch.stack(moved).sum(0)
+    kept = torch.zeros(1, 3, size, size)
+    for (face, share), own in zip(parts, points, strict=True):
+        residual = face.residual(size)
+        if share < 1:  # alone it stays to the bit
+            residual = warped(residual, field(middle, own - middle, size))
+        kept = torch.add(kept, residual, alpha=share)
+    return kept

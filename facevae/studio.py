@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from facevae import latent
-from facevae.align import FRAME, Eyes, located
-from facevae.face import Face
+from facevae.align import Eyes, located
+from facevae.face import Face, gathered
 from facevae.files import local
 from facevae.guide import Guide
 from facevae.model import FaceVAE, NotAModel
@@ -22,7 +22,7 @@ from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
 from facevae.retouch import aged_picture, edited_picture, held
 from facevae.texture import enlarged
-from facevae.warp import Carrier, field, warped
+from facevae.warp import Carrier
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "studio"
 PASTE_SIDE = 512  # a morph put back into a photo is made at the photo's own size up to this
@@ -200,7 +200,7 @@ class Studio:
         size = self._side(size)
         picture = enlarged(self.model.decode(code), size)  # (1, 3, size, size)
         if detail > 0:
-            picture = picture + detail * _gathered(parts, size)
+            picture = picture + detail * gathered(parts, size)
         return to_pil(picture)[0]
 
     @torch.inference_mode()
@@ -349,18 +349,3 @@ def _finite(*numbers: float | None) -> None:
     for number in numbers:
         if number is not None and not math.isfinite(number):
             raise ValueError(f"give a finite number, not {number}")
-
-
-def _gathered(parts: Sequence[tuple[Face, float]], size: int) -> Tensor:
-    """Residuals in the given shares, each bent until its landmarks stand at the mean of all."""
-    frame = torch.from_numpy(FRAME).float()  # of a face whose eyes were given by hand
-    points = [frame if face.points is None else face.points for face, _ in parts]  # (5, 2) each
-    moved = [share * own for (_, share), own in zip(parts, points, strict=True)]
-    middle = torch.stack(moved).sum(0)
-    kept = torch.zeros(1, 3, size, size)
-    for (face, share), own in zip(parts, points, strict=True):
-        residual = face.residual(size)
-        if share < 1:  # alone it stays to the bit
-            residual = warped(residual, field(middle, own - middle, size))
-        kept = torch.add(kept, residual, alpha=share)
-    return kept
