@@ -221,8 +221,7 @@ class Studio:
             paste: give the whole photo, as `open_photo` read it, with the face put back into it.
 
         Raises:
-            ValueError: an attribute is unknown or cannot move, detail is outside 0 … 1, or a
-                number is none.
+            ValueError: an attribute is unknown or cannot move, or a number is outside its range.
         """
         code = self.guide.placed(face.mean, wanted, locked)
         change = held(self.model.decode(code) - face.decoded) if wanted else 0 * face.decoded
