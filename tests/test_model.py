@@ -98,6 +98,16 @@ def test_saved_and_loaded_are_equal(tmp_path):
     assert torch.equal(*decoded)
 
 
+def test_a_fingerprint_outlasts_storing_as_float16_and_tells_weights_apart(tmp_path):
+    model = FaceVAE(ModelConfig((3, 16, 16), latents=4, channels=(4, 8))).eval()
+    model.save_pretrained(tmp_path, torch.float16)
+    assert FaceVAE.from_pretrained(tmp_path).fingerprint() == model.fingerprint()
+    assert model.to(memory_format=torch.channels_last).fingerprint() == model.fingerprint()
+    other = FaceVAE.from_pretrained(tmp_path)
+    next(iter(other.parameters())).view(-1)[0] += 1
+    assert other.fingerprint() != model.fingerprint()
+
+
 def test_float16_halves_the_file_and_keeps_the_picture(tmp_path):
     model = FaceVAE(SMALL).eval()
     model.save_pretrained(tmp_path / "full")
