@@ -15,7 +15,7 @@ from torch import Tensor
 from facevae import edits, judge, metrics
 from facevae.align import FRAME
 from facevae.balance import tied
-from facevae.data import FaceSet
+from facevae.data import FaceSet, evenly
 from facevae.face import Face
 from facevae.guide import ATTRIBUTES
 from facevae.judge import Judge, Readings, has
@@ -26,6 +26,7 @@ ASKED = (20, 30, 40, 50, 60, 70)  # years
 AGED = (20, 60)  # years: faces of these ages are aged, each way
 NEAR = 3  # years about an age that real faces of it may have
 COMPARED = 100  # edited faces at most whose identity is looked at: a recognizer takes its time
+ENOUGH = 100  # faces that an edit is tried on, if so many can be found: each is a hundredth then
 
 
 def examine(
@@ -40,7 +41,8 @@ def examine(
     """Figures of the edits, the ages and the samples of a studio with a guide.
 
     Args:
-        rows: unseen faces; `most` of them, spread evenly, are edited.
+        rows: unseen faces; `most` of them, spread evenly, are edited, and for an attribute that
+            few of them have, or lack, more: see `casting`.
         recognizer: tells people apart; the judge alone is asked for identity without one.
 
     Returns:
@@ -49,18 +51,22 @@ def examine(
         of photos that the judge reads otherwise when mirrored. milliseconds: medians of read
         (without the detector), of an edit and of an age at the model's size.
     """
-    chosen = rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)]
-    sitters, seconds = timed(lambda row: seated(studio, faces.images[row]), chosen)
+    read = judge.read_faces(one, faces, rows)
+    names = [name for name in studio.attributes if name in read or name == "Young"]
+    first = np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)
+    cast, parts = casting(read, names, first)
+    before = {name: values[cast] for name, values in read.items()}
+    everyone, seconds = timed(lambda row: seated(studio, faces.images[row]), rows[cast])
     took = {"read, face given": seconds}
-    crops = to_tensor([sitter.crop for sitter in sitters])
-    before = one.read(crops)
+    sitters, chosen = everyone[: len(first)], rows[first]
+    crops = to_tensor([sitter.crop for sitter in everyone])
+    lookers: dict[str, Looker] = {"identity": one}
+    lookers |= {"recognized": recognizer} if recognizer else {}
+    same = Identity(crops, lookers, len(first))
     copies, _ = timed(lambda sitter: studio.edit(sitter, {}), sitters)
     _, took["edit"] = timed(lambda sitter: studio.edit(sitter, {"Smiling": 1}), sitters[:20])
-    error = (to_tensor(copies) - crops).square().mean().item()
-    lookers: dict[str, Looker] = {"identity": one}
-    same = Identity(crops, lookers | ({"recognized": recognizer} if recognizer else {}))
     _, took["age"] = timed(lambda sitter: studio.age(sitter, 70), sitters[:20])
-    attributes = [name for name in studio.attributes if name in before or name == "Young"]
+    error = (to_tensor(copies) - crops[: len(first)]).square().mean().item()
     report = {
         "faces": len(sitters),
         "unchanged": "exact" if error == 0 else round(-10 * np.log10(error), 1),
@@ -70,16 +76,46 @@ def examine(
         ),
         "attributes": {
             name: {
-                sign: attribute(studio, one, sitters, before, name, at, same) for sign, at in ENDS
+                sign: attribute(studio, one, everyone, before, parts[name, at], name, at, same)
+                for sign, at in ENDS
             }
-            for name in attributes
+            for name in names
         },
-        "unsteady": unsteady(before, one.read(crops.flip(3))),
+        "unsteady": unsteady(one.read(crops[: len(first)]), one.read(crops[: len(first)].flip(3))),
         "samples": samples(studio, one, faces, rows, seed),
         "reading": reading(studio, faces, chosen[:: max(1, len(chosen) // 100)]),
         "age_error_by_group": age_errors(studio, faces, rows),
     }
     return report
+
+
+def casting(
+    read: Readings, names: Sequence[str], first: np.ndarray
+) -> tuple[np.ndarray, dict[tuple[str, float], np.ndarray]]:
+    """Which faces each edit is tried on.
+
+    Those of the first that lack the attribute (have it, at −1); where these are under `ENOUGH`, as
+    with bald faces, others are called up for this edit alone, spread evenly over all that fit.
+
+    Args:
+        read: of N faces. first: (M,), places of those that are there in any case.
+
+    Returns:
+        (K,), places of all, the first before the others; by attribute and strength the places
+        within these of the faces it is tried on.
+    """
+    parts = {}
+    for name in names:
+        for _, at in ENDS:
+            fits = (at * has(read, name) < 0).numpy()
+            there = first[fits[first]]
+            others = np.setdiff1d(np.flatnonzero(fits), there)
+            parts[name, at] = np.concatenate([there, evenly(others, max(ENOUGH - len(there), 0))])
+    called = np.setdiff1d(np.concatenate(list(parts.values())), first)
+    cast = np.concatenate([first, called])
+    place = np.full(int(cast.max()) + 1, -1)
+    place[cast] = np.arange(len(cast))
+    return cast, {edit: place[part] for edit, part in parts.items()}
 
 
 def unsteady(before: Readings, mirrored: Readings) -> dict[str, float]:
@@ -178,24 +214,26 @@ def attribute(
     one: Judge,
     sitters: Sequence[Face],
     before: Readings,
+    part: np.ndarray,
     name: str,
     at: float,
     same: Identity,
 ) -> dict:
-    """One attribute brought to a strength on faces that lack it (had it), detail kept.
+    """One attribute brought to a strength on a part of the sitters, detail kept.
+
+    Args:
+        before: of all sitters. part: (M,), places of those that lack it (have it, at −1).
 
     Returns:
         faces, turned (share), leaked: {other: share that turned with it} of those over a tenth;
         tied: the same of those tied to it by nature; age_moved in years; what `Identity.kept`
         tells.
     """
-    lack = (at * has(before, name) < 0).nonzero()[:, 0].tolist()
-    if len(lack) < edits.FEWEST:
-        return {"faces": len(lack)}
-    sitters = [sitters[k] for k in lack]
-    edited = to_tensor([studio.edit(sitter, {name: at}) for sitter in sitters])
+    if len(part) < edits.FEWEST:
+        return {"faces": len(part)}
+    edited = to_tensor([studio.edit(sitters[k], {name: at}) for k in part])
     after = one.read(edited)
-    was = {other: values[lack] for other, values in before.items()}
+    was = {other: values[part] for other, values in before.items()}
     near = tied(name)
     turned = {
         other: float(((has(was, other) > 0) != (has(after, other) > 0)).float().mean())
@@ -204,12 +242,12 @@ def attribute(
     }
     along = {other: round(share, 2) for other, share in turned.items() if share > 0.1}
     return {
-        "faces": len(lack),
+        "faces": len(part),
         "turned": round(float((at * has(after, name) > 0).float().mean()), 3),
         "leaked": {other: share for other, share in along.items() if other not in near},
         "tied": {other: share for other, share in along.items() if other in near},
         "age_moved": round(float((after["age"] - was["age"]).mean()), 1),
-    } | same.kept(lack, edited)
+    } | same.kept(part, edited)
 
 
 class Looker(Protocol):
@@ -221,19 +259,27 @@ class Looker(Protocol):
 class Identity:
     """Whether edited faces are still nearest to their own photos, as one or more lookers see it."""
 
-    def __init__(self, originals: Tensor, lookers: Mapping[str, Looker]) -> None:
-        """originals: (N, 3, S, S). lookers: by the name that their share is told under."""
+    def __init__(
+        self, originals: Tensor, lookers: Mapping[str, Looker], others: int | None = None
+    ) -> None:
+        """
+        Args:
+            originals: (N, 3, S, S). lookers: by the name that their share is told under.
+            others: how many of the first originals all are compared with; all by default.
+        """
+        self.others = len(originals) if others is None else others
         self.lookers = {name: (one, one.features(originals)) for name, one in lookers.items()}
 
-    def kept(self, rows: Sequence[int], edited: Tensor) -> dict[str, float]:
+    def kept(self, rows: Sequence[int] | np.ndarray, edited: Tensor) -> dict[str, float]:
         """By looker the share of edited faces that are nearer to their own original than to 95 %
         of the others: edited is (M, 3, S, S), of the originals in rows; COMPARED are looked at."""
         some = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), COMPARED)).astype(int))
-        found = {}
+        mine, found = torch.as_tensor(rows)[some], {}
         for name, (one, known) in self.lookers.items():
             distance = torch.cdist(one.features(edited[some]), known)  # (M, N)
-            own = distance[torch.arange(len(some)), torch.tensor(rows)[some]]
-            nearer = (own[:, None] < distance).sum(1) / max(len(known) - 1, 1)
+            own = distance[torch.arange(len(mine)), mine]
+            others = self.others - (mine < self.others).int()  # itself is none of them
+            nearer = (own[:, None] < distance[:, : self.others]).sum(1) / others.clamp(min=1)
             found[name] = round(float((nearer >= 0.95).float().mean()), 3)
         return found
 

@@ -41,6 +41,14 @@ def test_identity_is_kept_by_a_small_change_and_lost_by_a_swap():
     assert same.kept([7, 3], faces[[7, 3]])["seen"] == 1  # each beside its own, whatever the order
 
 
+def test_identity_compares_with_the_first_faces_alone():
+    faces = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    same = examine.Identity(faces, {"seen": Blocks()}, others=20)
+    assert same.kept([3, 30], faces[[3, 30]])["seen"] == 1  # one of these, and one called up
+    assert same.kept([30], faces[[3]])["seen"] == 0  # it looks like one of them
+    assert same.kept([3], faces[[30]])["seen"] < 1 and same.kept([30], faces[[31]])["seen"] < 1
+
+
 def test_identity_looks_at_a_hundred_faces_at_most():
     faces = torch.rand(300, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     looker, counts = Blocks(), []
@@ -79,18 +87,31 @@ class Light(Blocks):
         return {**alike, "age": 100 * light, "Bald": 0 * light}
 
 
-def test_an_attribute_is_counted_on_the_faces_that_lack_it():
+def test_an_attribute_is_counted_on_the_faces_it_is_tried_on():
     sitters = [Sitter(light) for light in np.linspace(0.05, 0.95, 19)]
     crops = to_tensor([s.crop for s in sitters])
     before, same = Light().read(crops), examine.Identity(crops, {"seen": Blocks()})
-    found = examine.attribute(Sitting(), Light(), sitters, before, "Smiling", 1.0, same)
+    tried = (Sitting(), Light(), sitters, before)
+    found = examine.attribute(*tried, np.arange(9), "Smiling", 1.0, same)
     assert 0 <= found["seen"] <= 1
     assert found["faces"] == 9 and found["turned"] == 1.0
     assert found["age_moved"] == pytest.approx(50, abs=1)
     assert found["leaked"] == {"Bangs": 1.0} and found["tied"] == {"Mouth_Slightly_Open": 1.0}
-    three = {name: values[:3] for name, values in before.items()}
-    few = examine.attribute(Sitting(), Light(), sitters[:3], three, "Smiling", 1.0, same)
-    assert few == {"faces": 3}
+    assert examine.attribute(*tried, np.arange(3), "Smiling", 1.0, same) == {"faces": 3}
+
+
+def test_an_edit_is_tried_on_who_lacks_it_and_on_more_where_they_are_few():
+    rare = torch.zeros(1000)
+    rare[::4] = 1  # 250 of 1,000, 75 of the first 300
+    first = np.arange(300)
+    cast, parts = examine.casting({"Bald": rare}, ["Bald"], first)
+    assert (cast[:300] == first).all() and len(cast) == len(set(cast)) == 325
+    assert (cast[parts["Bald", 1.0]] == np.flatnonzero(rare[:300] == 0)).all()
+    bald = cast[parts["Bald", -1.0]]
+    assert len(bald) == examine.ENOUGH and (rare[bald] == 1).all()
+    assert (np.sort(bald)[:75] == np.arange(0, 300, 4)).all() and max(bald) > 950
+    _, parts = examine.casting({"Bald": rare[:320]}, ["Bald"], first)
+    assert len(parts["Bald", -1.0]) == 80  # all there are
 
 
 def test_the_shipped_studio_is_examined_from_end_to_end(tmp_path):
