@@ -117,6 +117,12 @@ def test_of_several_faces_the_largest_is_taken_and_said(visit):
     assert 2 * np.abs(taken - wanted).mean() < np.abs(taken - was).mean()  # Hopper's
 
 
+def test_a_photo_larger_than_is_kept_says_so(visit):
+    page = visit()
+    upload(page, "second", photo_file(Image.open(PORTRAITS[0]).resize((2048, 2400))))
+    assert line(page, "second") == "Photos come back with at most 1,600 pixels a side."
+
+
 def test_nobody_and_the_portraits_are_one_click_away_and_the_last_click_wins(visit):
     page = visit()
     before = seek(page, 1)

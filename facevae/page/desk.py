@@ -101,8 +101,10 @@ class Desk:
             face = self.read(photo)
         except (facevae.NoFaceFound, facevae.UnreadablePhoto) as error:
             return face, gr.skip(), f"<p>{html.escape(str(error))}</p>"
-        line = f"<p>{face.found} faces seen: the largest was taken.</p>" if face.found > 1 else ""
-        return face, figure(face, name), line
+        said = [f"{face.found} faces seen: the largest was taken."] if face.found > 1 else []
+        if max(face.photo.size) == self.max_side:
+            said.append(f"Photos come back with at most {self.max_side:,} pixels a side.")
+        return face, figure(face, name), f"<p>{' '.join(said)}</p>" if said else ""
 
     def draw(self, seed: int | None = None) -> tuple:
         """The same for a face that nobody has."""
