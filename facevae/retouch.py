@@ -25,8 +25,8 @@ FAR = 0.5  # share of the shift's change left in the crop's corners
 STILL = 0.5  # share taken off it at eyes and mouth: it shuts smiles, and blackens eyes
 HOLD_SKIN = 0.25  # of the mean colour held, the skin's share; the rest is the whole crop's
 REDRAWN = 0.15  # of black to white: a change of luma under which a third of the detail is left
-GREY, MOST_GREY = (40.0, 80.0), 0.8  # years from none to most, and that share
-SILVER, LIFT = 0.75, 0.2  # luma to which grey hair brightens, and by which share of the way
+GREY = 40.0, 80.0  # years from no grey hair to none but grey
+SILVER, LIFT = 0.75, 0.4  # luma to which grey hair brightens, and by which share of the way
 
 
 def held(change: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def greyed(picture: Tensor, crop: Tensor, share: float) -> Tensor:
     grey = luma(picture)
     grey = grey + LIFT * (SILVER - grey).clamp(min=0)
     hair = torch.cat([_hair(one) for one in crop.split(1)])
-    return torch.lerp(picture, grey, MOST_GREY * share * hair)
+    return torch.lerp(picture, grey, share * hair)
 
 
 def _where(side: int) -> Tensor:

@@ -23,6 +23,7 @@ from facevae.ways import REACH, Way
 
 DYED = ("Black_Hair", "Blond_Hair", "Gray_Hair")  # drawn off the face: a reader alone is content
 # with grey hair that comes with a doll's eyes and cheeks
+COLLAR = (0.7, 0.9)  # of the side: grey hair ends there, or clothes turn blue: the suits of old men
 PAINTED = ("Heavy_Makeup",)  # drawn on the face: and with make-up that is another hair and wall
 STEPS = 700  # an attribute, on and off by turns; `guide --steps` has the same default
 BATCH, FEWEST = 24, 10  # faces a step; with and without it, to learn from
@@ -159,7 +160,11 @@ def _free(name: str) -> Tensor:
     """Where an attribute may be drawn, (SIDE, SIDE)."""
     if name in PAINTED:
         return ellipses(SIDE, (FACE,))
-    return 1 - ellipses(SIDE, (SKIN,)) if name in DYED else torch.ones(SIDE, SIDE)
+    free = 1 - ellipses(SIDE, (SKIN,)) if name in DYED else torch.ones(SIDE, SIDE)
+    if name == "Gray_Hair":
+        down = (torch.arange(SIDE) + 0.5) / SIDE
+        free = free * ((COLLAR[1] - down) / (COLLAR[1] - COLLAR[0])).clamp(0, 1)[:, None]
+    return free
 
 
 def _region(maps: Tensor, free: Tensor) -> Region:

@@ -14,8 +14,8 @@ def seen(turned, bangs, years=0.0, faces=10):
 
 
 @pytest.mark.parametrize("turned, bangs, years, guarded", [
-    (1.0, 0.5, 0.0, [1.0, 4.0, 0.4]),  # what turns along is guarded more, the steady age less
-    (1.0, 0.0, 9.0, [1.0, 0.4, 4.0]),
+    (1.0, 0.5, 0.0, [1.0, 12.0, 0.4]),  # what turns along is guarded more, the steady age less
+    (1.0, 0.0, 9.0, [1.0, 0.4, 12.0]),
     (0.5, 0.5, 9.0, [1.0, 1.0, 1.0]),  # but first of all it must turn
 ])  # fmt: skip
 def test_what_spoils_an_edit_is_guarded_once_it_turns(turned, bangs, years, guarded):
