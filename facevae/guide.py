@@ -12,14 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from facevae import directions, judge, metrics, regions, ways
+from facevae import directions, judge, metrics, ways
 from facevae.ages import AgeCurves
 from facevae.data import FaceSet
 from facevae.directions import Direction, cleared
 from facevae.judge import OLD, YOUNG, Judge
 from facevae.latent import MixturePrior
 from facevae.model import FaceVAE
-from facevae.regions import Region
 from facevae.steering import STEPS, Sitters, steered
 from facevae.texture import Texture
 from facevae.ways import Way
@@ -106,11 +105,17 @@ class Guide:
     def placed(
         self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
     ) -> Tensor:
-        """A code (1, D) brought to the wanted strengths, those of locked attributes left alone
-        (of locked ones that are wanted, too, it is the wish that counts).
+        """A code (1, D) brought to the wanted strengths: `steps`, all of them."""
+        return code + sum(self.steps(code, wanted, locked).values())
 
-        Each way bends with the face. All the wanted are reached together: where two directions
-        lean on each other, the steps along them are solved for.
+    def steps(
+        self, code: Tensor, wanted: Mapping[str, float], locked: Iterable[str] = ()
+    ) -> dict[str, Tensor]:
+        """What each wanted attribute adds to a code (1, D), by attribute, in the guide's order.
+
+        Strengths of locked attributes are left alone (of locked ones that are wanted, too, it is
+        the wish that counts). Each way bends with the face. All the wanted are reached together:
+        where two directions lean on each other, the steps along them are solved for.
 
         Raises:
             ValueError: an attribute is unknown, cannot move while others are locked, or a strength
@@ -118,28 +123,26 @@ class Guide:
         """
         if not all(math.isfinite(at) for at in wanted.values()):
             raise ValueError(f"a strength is a number such as 1 or -1: {dict(wanted)} are not")
-        locks = [self._way(name).direction for name in locked if name not in wanted]
-        moving = [self._way(name) for name in wanted]
+        locks = [self.way(name).direction for name in locked if name not in wanted]
+        moving = {name: self.way(name) for name in sorted(wanted, key=[*self.ways, *wanted].index)}
         if not moving:
-            return code
-        ends = [way.direction for way in moving]
-        targets = torch.tensor([self.ways[name].target(at) for name, at in wanted.items()])
+            return {}
+        ends = [way.direction for way in moving.values()]
+        targets = torch.tensor([way.target(wanted[name]) for name, way in moving.items()])
 
         def missing(code: Tensor) -> Tensor:
             return targets - torch.cat([end.strength(code) for end in ends])  # (K,)
 
-        moved = code
-        for way, by in zip(moving, missing(code), strict=True):
-            moved = moved + by * cleared(way.bend(code, bool(by < 0))[0], locks)
-        steps = torch.stack([end.without(locks).vector for end in ends])  # (K, D)
+        bends = torch.stack([
+            by * cleared(way.bend(code, bool(by < 0))[0], locks)
+            for way, by in zip(moving.values(), missing(code), strict=True)
+        ])  # fmt: skip  # (K, D)
+        along = torch.stack([end.without(locks).vector for end in ends])  # (K, D)
         axes = torch.stack([end.vector / end.vector.square().sum() for end in ends])  # (K, D)
-        left = missing(moved).double()
-        amounts = torch.linalg.lstsq((axes @ steps.T).double(), left).solution  # (K,)
-        return moved + (amounts.float() @ steps)[None]
-
-    def region(self, wanted: Mapping[str, float]) -> Region:
-        """Where on a face the wanted strengths are drawn, all of them together."""
-        return regions.joined([self._way(name).region(at) for name, at in wanted.items()])
+        left = missing(code + bends.sum(0)).double()
+        amounts = torch.linalg.lstsq((axes @ along.T).double(), left).solution  # (K,)
+        added = bends + amounts.float()[:, None] * along
+        return dict(zip(moving, added.split(1), strict=True))
 
     @torch.inference_mode()
     def read(self, crop: Tensor) -> tuple[float, int]:
@@ -168,7 +171,8 @@ class Guide:
         """How strongly a code (1, D) has each attribute."""
         return {name: way.strength(code).item() for name, way in self.ways.items()}
 
-    def _way(self, name: str) -> Way:
+    def way(self, name: str) -> Way:
+        """How faces come by an attribute; ValueError names those there are."""
         try:
             return self.ways[name]
         except KeyError:

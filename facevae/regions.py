@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -39,12 +38,3 @@ class Region:
         return Region(
             torch.lerp(self.where, other.where, share), torch.lerp(self.yields, other.yields, share)
         )
-
-
-def joined(regions: Sequence[Region]) -> Region:
-    """What any of them lets through, and yields."""
-    if not regions:
-        return Region.everywhere()
-    parts = [(one.where, one.yields) for one in regions]
-    where, yields = (torch.cat(maps).amax(0, keepdim=True) for maps in zip(*parts, strict=True))
-    return Region(where, yields)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -57,24 +59,52 @@ def edited_picture(
     grey: float = 0.0,
     region: Region | None = None,
 ) -> Tensor:
-    """A face after an edit: (N, 3, S, S) at the crop's own size, not yet cut to [0, 1].
+    """A face after one edit: (N, 3, S, S) at the crop's own size, not yet cut to [0, 1].
 
     Args:
         decoded: (N, 3, s, s) at the model's size, before the edit. change: of it, the same shape.
         crop: (N, 3, S, S), any size.
-        region: where the change is drawn; everywhere by default.
         detail: 0 … 1, how much of the photo's own detail is kept where the face is not redrawn.
         grey: 0 … 1, how far its hair turns grey.
+        region: where the change is drawn; everywhere by default.
     """
+    return redrawn(decoded, *_within(change, region or Region.everywhere()), crop, detail, grey)
+
+
+def composed(pictures: Tensor, regions: Sequence[Region]) -> tuple[Tensor, Tensor]:
+    """What several edits make of a face together, each drawn in its own region alone: glasses must
+    not let through what grey hair does to the eyes.
+
+    Args:
+        pictures: (1 + K, 3, s, s) of the decoder: the face, with the first edit, with the first
+            two and so on. regions: of the K edits.
+
+    Returns:
+        change: (1, 3, s, s) and holds: (1, 1, s, s) for `redrawn`.
+    """
+    changes = held(pictures.diff(dim=0))
+    change, holds = 0 * pictures[:1], torch.ones_like(pictures[:1, :1])
+    for k, region in enumerate(regions):
+        drawn, still = _within(changes[k : k + 1], region)
+        change, holds = change + drawn, holds * still
+    return change, holds
+
+
+def redrawn(
+    decoded: Tensor, change: Tensor, holds: Tensor, crop: Tensor, detail: float, grey: float
+) -> Tensor:
+    """As `edited_picture`, once it is known where detail holds, (N, 1, s, s) in 0 … 1."""
     side = crop.shape[-1]
     residual = crop - enlarged(decoded, side)
-    yields = None
-    if region is not None:
-        where, yields = region.over(change.shape[-1])
-        change = where * change
     if change.any():
-        residual = residual * enlarged(kept(change, yields), side)
+        residual = residual * enlarged(holds, side)
     return greyed(enlarged(decoded + change, side) + detail * residual, crop, grey)
+
+
+def _within(change: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+    """A change (N, 3, s, s) as far as a region lets it through, and how much detail holds."""
+    where, yields = region.over(change.shape[-1])
+    return where * change, kept(where * change, yields)
 
 
 def aged_picture(

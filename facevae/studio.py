@@ -20,7 +20,7 @@ from facevae.model import FaceVAE, NotAModel
 from facevae.photo import PhotoLike, open_scaled
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
-from facevae.retouch import aged_picture, edited_picture, held
+from facevae.retouch import aged_picture, composed, redrawn
 from facevae.texture import enlarged
 from facevae.warp import Carrier
 
@@ -223,13 +223,15 @@ class Studio:
         Raises:
             ValueError: an attribute is unknown or cannot move, or a number is outside its range.
         """
-        code = self.guide.placed(face.mean, wanted, locked)
-        change = held(self.model.decode(code) - face.decoded) if wanted else 0 * face.decoded
-        region, grey = self.guide.region(wanted), min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
+        steps = self.guide.steps(face.mean, wanted, locked)
+        codes = face.mean + torch.cat([face.mean[:0], *steps.values()]).cumsum(0)  # (K, D)
+        regions = [self.guide.way(name).region(wanted[name]) for name in steps]
+        change, holds = composed(torch.cat([face.decoded, self.model.decode(codes)]), regions)
+        grey = min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
 
         def picture(side: int) -> Tensor:
             crop = to_tensor([face.crop_at(side)])
-            return edited_picture(face.decoded, change, crop, detail, grey, region)
+            return redrawn(face.decoded, change, holds, crop, detail, grey)
 
         return self._shown(face, picture, detail, size, paste)
 

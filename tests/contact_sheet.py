@@ -27,7 +27,7 @@ AGES = (10, 25, 40, 55, 70)
 EDITS = (("Smiling", 1.0), ("Smiling", -1.0), ("Eyeglasses", 1.0), ("Mouth_Slightly_Open", -1.0),
          ("Beard", 1.0), ("Blond_Hair", 1.0), ("Bangs", 1.0), ("Male", 1.0), ("Male", -1.0),
          ("Gray_Hair", 1.0))  # fmt: skip
-FIRST_PAGE = (({"Eyeglasses": 1.0}, {"Black_Hair": 1.0}),
+FIRST_PAGE = (({"Eyeglasses": 1.0}, {"Gray_Hair": 1.0}),
               ({"Smiling": 1.0}, {"Smiling": 1.0, "Young": 0.5}))  # fmt: skip
 MORPHS = ((0, 1), (0, 2), (3, 4), (5, 6))
 STEPS = 9

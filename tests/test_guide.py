@@ -77,16 +77,12 @@ def test_all_wanted_strengths_are_reached_together(guide):
     assert all(reached[name] == pytest.approx(at, abs=1e-3) for name, at in wanted.items())
 
 
-def test_a_strength_between_is_drawn_between_its_regions_and_several_together(guide):
-    on, off = (guide.region({"Smiling": at}) for at in (1.0, -1.0))
-    assert torch.equal(on.where, guide.ways["Smiling"].regions[0].where)
-    half = guide.region({"Smiling": 0.0})
-    assert torch.allclose(half.where, (on.where + off.where) / 2)
-    assert torch.equal(guide.region({"Smiling": -1.5}).yields, off.yields)  # as far as was learnt
-    both = guide.region({"Smiling": 1.0, "Bangs": -1.0})
-    assert torch.equal(both.where, torch.maximum(on.where, guide.ways["Bangs"].regions[1].where))
-    with pytest.raises(ValueError, match="no attribute 'Grin'"):
-        guide.region({"Grin": 1.0})
+def test_steps_are_by_attribute_in_the_guides_order_and_lead_to_the_place(guide):
+    wanted = {"Male": 0.5, "Smiling": 1.0}
+    steps = guide.steps(code(), wanted)
+    assert [*steps] == ["Smiling", "Male"]
+    assert torch.allclose(code() + sum(steps.values()), guide.placed(code(), wanted))
+    assert guide.steps(code(), {}) == {}
 
 
 def test_without_bends_what_is_steady_stays_unlocked(straight):
@@ -127,7 +123,9 @@ def test_a_guide_is_read_back_as_it_was(guide, tmp_path):
     again = Guide.load(tmp_path)
     wanted = {"Smiling": 1.0, "Beard": -1.0}
     assert torch.equal(again.placed(code(), wanted), guide.placed(code(), wanted))
-    assert torch.allclose(again.region(wanted).where, guide.region(wanted).where, atol=1e-3)
+    for name, at in wanted.items():
+        regions = [one.way(name).region(at).where for one in (again, guide)]
+        assert torch.allclose(*regions, atol=1e-3)
     assert again.curves.span == guide.curves.span and [*again.ways] == [*ATTRIBUTES]
     (tmp_path / "ages.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"ages\.safetensors holds no age curves"):

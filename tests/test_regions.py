@@ -1,7 +1,7 @@
 import torch
 
-from facevae.regions import SIDE, Region, joined
-from facevae.retouch import edited_picture, kept
+from facevae.regions import SIDE, Region
+from facevae.retouch import composed, edited_picture, held, kept, redrawn
 
 
 def spot(row, column, yields=1.0):
@@ -10,10 +10,23 @@ def spot(row, column, yields=1.0):
     return Region(where, torch.full((1, 1, SIDE, SIDE), yields))
 
 
-def test_nothing_asked_is_drawn_everywhere_and_regions_join():
-    assert joined([]).where.min() == 1 and joined([]).yields.max() == 1
-    both = joined([spot(2, 3, 0.5), spot(9, 9, 4.0)])
-    assert both.where.sum() == 2 and (both.yields == 4).all()
+def test_each_of_several_edits_is_drawn_in_its_own_region_alone():
+    face = torch.full((1, 3, 64, 64), 0.4)
+    first, both = face.clone(), face.clone()
+    first[..., 8:40, 8:40] += 0.2  # of the first edit, and of the second that and more
+    both[..., 8:40, 8:40] += 0.3
+    alone, _ = composed(torch.cat([face, first]), [spot(4, 4)])
+    other, _ = composed(torch.cat([first, both]), [spot(9, 9)])
+    change, holds = composed(torch.cat([face, first, both]), [spot(4, 4, 0.0), spot(9, 9, 4.0)])
+    assert torch.allclose(change, alone + other)
+    assert alone[..., 17, 17].min() > 0.03 and not alone[..., 37, 37].any()
+    assert other[..., 37, 37].min() > 0.03 and not other[..., 17, 17].any()
+    assert holds[..., 17, 17] > 0.99 and holds[..., 37, 37] < 0.9  # the second alone gives way
+    crop = torch.rand(1, 3, 64, 64)
+    assert torch.equal(redrawn(face, *composed(face, []), crop, 1.0, 0.0), face + (crop - face))
+    once = edited_picture(face, held(first - face), crop, region=spot(4, 4, 2.0))
+    drawn = composed(torch.cat([face, first]), [spot(4, 4, 2.0)])
+    assert torch.equal(once, redrawn(face, *drawn, crop, 1.0, 0.0))
 
 
 def test_a_region_goes_over_into_another():
@@ -23,11 +36,12 @@ def test_a_region_goes_over_into_another():
 
 
 def test_a_change_is_drawn_in_its_region_alone():
-    decoded, crop = torch.full((1, 3, 64, 64), 0.4), torch.rand(1, 3, 64, 64)
+    decoded = torch.full((1, 3, 64, 64), 0.4)
+    crop = decoded + 0.1 * torch.rand(1, 3, 64, 64)
     change = torch.full_like(decoded, 0.2)
     drawn = edited_picture(decoded, change, crop, region=spot(4, 4))
     assert torch.allclose(drawn[..., 32:, 32:], crop[..., 32:, 32:], atol=1e-6)
-    assert (drawn - crop)[..., 17:19, 17:19].abs().min() > 0.01
+    assert (drawn - crop)[..., 17:19, 17:19].min() > 0.05
 
 
 def test_detail_gives_way_more_readily_where_it_is_told_to():

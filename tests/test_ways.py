@@ -63,6 +63,14 @@ def test_a_straight_way_runs_along_its_direction_and_is_drawn_everywhere():
     assert (way.region(0.3).where == 1).all()
 
 
+def test_a_strength_between_is_drawn_between_its_regions():
+    way = some("Smiling", 3)
+    on, off = way.region(1.0), way.region(-1.0)
+    assert torch.equal(on.where, way.regions[0].where)
+    assert torch.allclose(way.region(0.0).where, (on.where + off.where) / 2)
+    assert torch.equal(way.region(-1.5).yields, off.yields)  # as far as was learnt
+
+
 def short(parts):
     del parts["Smiling.bias"]
 
