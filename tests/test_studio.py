@@ -296,6 +296,21 @@ def test_an_edit_of_nothing_is_the_crop_and_leaves_the_photo_alone(studio, pair)
     assert np.abs(same - np.asarray(face.crop, int)).max() <= 1
 
 
+def test_grey_hair_leaves_clothes_and_with_glasses_the_face_alone(studio, pair):
+    """With glasses, a doll's eyes came through where those let the decoder draw."""
+    assert not studio.guide.way("Gray_Hair").region(1.0).where[..., -1:, :].any()
+    face, top = np.s_[48:104, 40:88], np.s_[:20]
+    for one in pair:
+        glasses, both = (
+            np.asarray(studio.edit(one, {"Eyeglasses": 1.0} | more), int)
+            for more in ({}, {"Gray_Hair": 1.0})
+        )
+        assert np.abs(both - glasses)[face].mean() < 6  # levels of 255
+        assert np.abs(both - glasses)[top].mean() > 50
+    switched = studio.edit(one, {"Gray_Hair": 1.0, "Eyeglasses": 1.0})
+    assert np.array_equal(switched, both)  # whichever was asked for first
+
+
 def test_edits_reach_their_strength_and_ages_are_clipped_to_those_learnt(studio, pair):
     face = pair[1]
     grim = studio.guide.placed(face.mean, {"Smiling": -1.0, "Beard": 0.5}, locked=["Male"])
