@@ -147,7 +147,7 @@ def test_an_impossible_lock_is_an_answer_in_words(studio, monkeypatch):
 
     table = desk.Desk(studio, app.MAX_SIDE)
     face = table.opening.result()[1]
-    monkeypatch.setattr(type(studio.guide), "placed", refuse)
+    monkeypatch.setattr(type(studio.guide), "steps", refuse)
     wish = {"wanted": {"Beard": 1}, "locked": ["Mustache"], "detail": 1}
     assert edit.redraw(table, face, wish) == {
         "error": "“Beard” cannot move while “Moustache” is locked"
