@@ -81,7 +81,7 @@ def examine(
             }
             for name in names
         },
-        "unsteady": unsteady(one.read(crops[: len(first)]), one.read(crops[: len(first)].flip(3))),
+        "unsteady": unsteady(before, one.read(crops.flip(3)), len(first)),
         "samples": samples(studio, one, faces, rows, seed),
         "reading": reading(studio, faces, chosen[:: max(1, len(chosen) // 100)]),
         "age_error_by_group": age_errors(studio, faces, rows),
@@ -118,10 +118,11 @@ def casting(
     return cast, {edit: place[part] for edit, part in parts.items()}
 
 
-def unsteady(before: Readings, mirrored: Readings) -> dict[str, float]:
-    """By attribute the share of faces that two readings disagree on: what leaks by chance."""
+def unsteady(before: Readings, mirrored: Readings, first: int | None = None) -> dict[str, float]:
+    """By attribute the share of the first faces (all by default) that two readings disagree on:
+    what leaks by chance."""
     names = [name for name in ATTRIBUTES if name in before]
-    flips = {n: (has(before, n) > 0) != (has(mirrored, n) > 0) for n in names}
+    flips = {n: ((has(before, n) > 0) != (has(mirrored, n) > 0))[:first] for n in names}
     return {name: round(float(share.float().mean()), 3) for name, share in flips.items()}
 
 

@@ -136,7 +136,7 @@ class Guide:
         bends = torch.stack([
             by * cleared(way.bend(code, bool(by < 0))[0], locks)
             for way, by in zip(moving.values(), missing(code), strict=True)
-        ])  # fmt: skip  # (K, D)
+        ])  # (K, D)  # fmt: skip
         along = torch.stack([end.without(locks).vector for end in ends])  # (K, D)
         axes = torch.stack([end.vector / end.vector.square().sum() for end in ends])  # (K, D)
         left = missing(code + bends.sum(0)).double()

@@ -62,6 +62,7 @@ def test_a_judge_is_unsteady_where_it_reads_a_mirrored_photo_otherwise():
     one = {"Smiling": torch.tensor([0.9, 0.1, 0.6, 0.4]), "age": torch.zeros(4)}
     other = {"Smiling": torch.tensor([0.8, 0.2, 0.4, 0.3]), "age": torch.ones(4)}
     assert examine.unsteady(one, other) == {"Smiling": 0.25}
+    assert examine.unsteady(one, other, first=2) == {"Smiling": 0}
 
 
 class Sitting:
