@@ -12,6 +12,7 @@ from typing import NoReturn
 import facevae
 from facevae import commands as do
 from facevae import pictures, sources
+from facevae.hair import BATCH, FILE
 from facevae.latent import PATHS
 from facevae.train import Diverged
 
@@ -145,6 +146,16 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--prior", type=within(0, 1000), default=0, metavar="N",
                    help="fit the prior anew: a Gaussian for each of N kinds of face")  # fmt: skip
     p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
+
+    p = command(do.hair, "teach the network that finds hair (wants mediapipe==0.10.14)")
+    p.add_argument("--data", required=True, help="prepared folder of crops of 128 pixels")
+    p.add_argument("--wide", required=True,
+                   help="CelebA prepared by --size 128 --no-align: whole heads")  # fmt: skip
+    p.add_argument("--out", default=FILE, help="file to write (default: the shipped one)")
+    p.add_argument("--faces", type=within(BATCH, 10_000_000), default=7000,
+                   help="training faces to learn from, of each")  # fmt: skip
+    p.add_argument("--epochs", type=within(1, 10_000), default=8)
+    p.add_argument("--seed", type=SEED, default=0, help="of the split and the network")
 
     p = command(do.report, "write a page of runs: curves, pictures, latents, metrics")
     p.add_argument("runs", nargs="+", metavar="RUN", help="folder that `train --out` wrote")

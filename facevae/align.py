@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # crops, made symmetric.
 FRAME = np.array([(0.30, 0.29), (0.70, 0.29), (0.50, 0.527), (0.327, 0.698), (0.673, 0.698)])
 
+FEATHER = 0.12  # of a crop's side, over which it fades into its photo
 DETECT_SIDES = (640, 1600)  # a second, finer look only when the first finds no face
 MIN_CONFIDENCE = 0.90
 
@@ -113,6 +114,11 @@ class Alignment:
         linear = np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])
         return cls(np.column_stack([linear, points.mean(0) - linear @ frame.mean(0)]))
 
+    def wider(self, sides: float, at: tuple[float, float]) -> Alignment:
+        """That of a frame so many sides wide, whose upper left corner is at (x, y) in this one."""
+        linear, corner = self.matrix[:, :2], self.matrix[:, 2]
+        return Alignment(np.column_stack([sides * linear, linear @ at + corner]))
+
     @property
     def side(self) -> float:
         """Length of the crop's side in photo pixels."""
@@ -141,7 +147,7 @@ class Alignment:
         edited: Image.Image | np.ndarray,
         instead_of: Image.Image | np.ndarray,
         detail: float = 1.0,
-        feather: float = 0.12,
+        feather: float = FEATHER,
     ) -> Image.Image:
         """Put an edited crop back into the photo at the photo's own resolution.
 
@@ -160,9 +166,7 @@ class Alignment:
         columns, rows = np.meshgrid(np.arange(box[0], box[2]), np.arange(box[1], box[3]))
         pixels = np.stack([columns + 0.5 - self.matrix[0, 2], rows + 0.5 - self.matrix[1, 2]], -1)
         unit = pixels @ np.linalg.inv(self.matrix[:, :2]).T  # (h, w, 2), crop coordinates 0 … 1
-        inside = np.minimum(unit, 1 - unit).min(-1) / feather  # distance to the edge
-        mask = np.clip(inside, 0, 1)[..., None]
-        mask = mask * mask * (3 - 2 * mask)
+        mask = fade(unit, feather)[..., None]
         here = np.asarray(photo.crop(box), np.float32)
         new, old = _enlarge(edited, unit), _enlarge(instead_of, unit)
         change = new - old + (detail - 1.0) * (here - old)
@@ -175,6 +179,12 @@ class Alignment:
         corners = np.array([(0, 0, 1), (1, 0, 1), (0, 1, 1), (1, 1, 1)]) @ self.matrix.T
         low, high = np.floor(corners.min(0)) - margin, np.ceil(corners.max(0)) + margin
         return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def fade(unit: np.ndarray, feather: float = FEATHER) -> np.ndarray:
+    """Unit coordinates (…, 2) → (…,): 1 inside the crop, 0 outside, a smooth step at its edge."""
+    inside = np.clip(np.minimum(unit, 1 - unit).min(-1) / feather, 0, 1)
+    return inside * inside * (3 - 2 * inside)
 
 
 def _enlarge(crop: Image.Image | np.ndarray, unit: np.ndarray) -> np.ndarray:

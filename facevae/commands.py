@@ -181,6 +181,26 @@ def guide(asked: argparse.Namespace) -> None:
     print(f"{asked.model}: {len(found.ways)} attributes, ages {low} to {high}")
 
 
+def hair(asked: argparse.Namespace) -> None:
+    """Teach the finder of hair with maps that MediaPipe and colours give."""
+    from facevae.hair import WIDE, agreement, teach
+    from facevae.hair_lessons import schoolbook
+
+    shown, held = [], []
+    for folder, side in ((asked.data, 1.0), (asked.wide, WIDE)):
+        faces = facevae.load_faces(folder)
+        split = faces.split(asked.seed)
+        shown.append(schoolbook(faces, evenly(split["train"], asked.faces), side))
+        held.append(schoolbook(faces, evenly(split["test"], asked.faces // 10), side))
+    crops, maps = (torch.cat(parts) for parts in zip(*shown, strict=True))
+    found = teach(crops, maps, asked.epochs, asked.seed)
+    found.save(asked.out)
+    print(f"{asked.out}: taught by {len(crops)} pictures")
+    for (unseen, wanted), what in zip(held, ("crops", "wider pictures"), strict=True):
+        print(f"  of what it or the lessons call hair in {len(unseen)} unseen {what}, both do "
+              f"{agreement(found, unseen, wanted):.2f}")  # fmt: skip
+
+
 def report(asked: argparse.Namespace) -> None:
     from facevae import report as page
 

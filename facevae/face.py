@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from facevae.align import FRAME, Alignment
+from facevae.hair import finder
 from facevae.pictures import to_tensor
 from facevae.texture import enlarged
 from facevae.warp import field, warped
@@ -45,6 +47,11 @@ class Face:
     def crop_at(self, size: int) -> Image.Image:
         """The crop from the photo's own pixels, size × size."""
         return self.crop if size == self.crop.width else self.alignment.crop(self.photo, size)
+
+    @cached_property
+    def hair(self) -> Tensor:
+        """(1, 1, m, m), how surely it is there: 0 … 1."""
+        return finder().find(to_tensor([self.crop]))
 
     def residual(self, size: int) -> Tensor:
         """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""

@@ -13,7 +13,7 @@ SIDE = 16  # of the maps, stretched over the picture: an eye is two cells wide
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Two maps (1, 1, SIDE, SIDE) over an aligned face.
+    """Two maps (1, 1, SIDE, SIDE) over an aligned face, or finer ones.
 
     Attributes:
         where: 0 … 1, how much of the decoder's change is let through.
@@ -29,9 +29,17 @@ class Region:
         return cls(torch.ones(1, 1, SIDE, SIDE), torch.ones(1, 1, SIDE, SIDE))
 
     def over(self, side: int) -> tuple[Tensor, Tensor]:
-        """Both maps over a picture, (1, 1, side, side)."""
-        both = F.interpolate(torch.cat([self.where, self.yields]), (side, side), mode="bilinear")
-        return both[:1], both[1:]
+        """Both maps over a picture, (1, 1, side, side) each."""
+        where, yields = (
+            F.interpolate(one, (side, side), mode="bilinear") for one in (self.where, self.yields)
+        )
+        return where, yields
+
+    def within(self, mask: Tensor) -> Region:
+        """This region, drawn on no more than a mask (N, 1, m, m) lets through, 0 … 1: of N faces,
+        each its own."""
+        where, yields = self.over(mask.shape[-1])
+        return Region(where * mask, yields)
 
     def towards(self, other: Region, share: float) -> Region:
         """This region at share 0, the other at 1."""

@@ -10,17 +10,7 @@ from torch import Tensor
 from facevae.ages import AgeCurves
 from facevae.model import FaceVAE
 from facevae.regions import Region
-from facevae.texture import (
-    FACE,
-    FEATURES,
-    SKIN,
-    Texture,
-    blurred,
-    ellipses,
-    enlarged,
-    luma,
-    on_head,
-)
+from facevae.texture import FEATURES, SKIN, Texture, blurred, ellipses, enlarged, luma, on_head
 
 STRENGTH = 2.0  # of the shift: at 1 a judge reads a third of the years asked for
 FAR = 0.5  # share of the shift's change left in the crop's corners
@@ -56,7 +46,6 @@ def edited_picture(
     change: Tensor,
     crop: Tensor,
     detail: float = 1.0,
-    grey: float = 0.0,
     region: Region | None = None,
 ) -> Tensor:
     """A face after one edit: (N, 3, S, S) at the crop's own size, not yet cut to [0, 1].
@@ -65,10 +54,9 @@ def edited_picture(
         decoded: (N, 3, s, s) at the model's size, before the edit. change: of it, the same shape.
         crop: (N, 3, S, S), any size.
         detail: 0 … 1, how much of the photo's own detail is kept where the face is not redrawn.
-        grey: 0 … 1, how far its hair turns grey.
         region: where the change is drawn; everywhere by default.
     """
-    return redrawn(decoded, *_within(change, region or Region.everywhere()), crop, detail, grey)
+    return redrawn(decoded, *_within(change, region or Region.everywhere()), crop, detail)
 
 
 def composed(pictures: Tensor, regions: Sequence[Region]) -> tuple[Tensor, Tensor]:
@@ -90,15 +78,13 @@ def composed(pictures: Tensor, regions: Sequence[Region]) -> tuple[Tensor, Tenso
     return change, holds
 
 
-def redrawn(
-    decoded: Tensor, change: Tensor, holds: Tensor, crop: Tensor, detail: float, grey: float
-) -> Tensor:
+def redrawn(decoded: Tensor, change: Tensor, holds: Tensor, crop: Tensor, detail: float) -> Tensor:
     """As `edited_picture`, once it is known where detail holds, (N, 1, s, s) in 0 … 1."""
     side = crop.shape[-1]
     residual = crop - enlarged(decoded, side)
     if change.any():
         residual = residual * enlarged(holds, side)
-    return greyed(enlarged(decoded + change, side) + detail * residual, crop, grey)
+    return enlarged(decoded + change, side) + detail * residual
 
 
 def _within(change: Tensor, region: Region) -> tuple[Tensor, Tensor]:
@@ -114,6 +100,7 @@ def aged_picture(
     crop: Tensor,
     code: Tensor,
     decoded: Tensor,
+    hair: Tensor,
     own: float,
     target: float,
     gender: int,
@@ -123,6 +110,7 @@ def aged_picture(
 
     Args:
         crop: (1, 3, S, S), any size. code: (1, D) and decoded: (1, 3, s, s) at the model's size.
+        hair: (1, 1, m, m), how surely it is there: 0 … 1.
         own, target: years. gender: as labelled.
         detail: 0 … 1, how much of the aged residual is added to the decoder's picture.
     """
@@ -133,7 +121,7 @@ def aged_picture(
     change = aged_shape(model, curves, code, decoded, own, target, gender)
     residual = texture.aged(crop - plain, own, target, gender)
     picture = plain + enlarged(change, side) + detail * residual
-    return aged_hair(picture, crop, own, target)
+    return aged_hair(picture, hair, own, target)
 
 
 @torch.inference_mode()
@@ -159,41 +147,29 @@ def aged_shape(
     return where * (change - torch.lerp(of_crop, of_skin, HOLD_SKIN))
 
 
-def aged_hair(picture: Tensor, crop: Tensor, own: float, target: float) -> Tensor:
-    """An aged picture (1, 3, S, S) with the hair of the crop (1, 3, S, S) turned grey, from 40
-    years on; never the other way: what colour grey hair had the photo does not say."""
-    years = torch.tensor([target, own])
-    after, before = ((years - GREY[0]) / (GREY[1] - GREY[0])).clamp(0, 1).tolist()
-    return greyed(picture, crop, after - before)
+def aged_hair(picture: Tensor, hair: Tensor, own: float, target: float) -> Tensor:
+    """An aged picture (1, 3, S, S) with its hair (1, 1, m, m) turned grey, from 40 years on; never
+    the other way: what colour grey hair had the photo does not say."""
+    return greyed(picture, hair, greys(own, target))
 
 
-def greyed(picture: Tensor, crop: Tensor, share: float) -> Tensor:
-    """A picture (N, 3, S, S) with the hair of its crop (N, 3, S, S) made grey by a rule: the
-    decoder's own grey hair comes with thirty years. share: 0 (or less: nothing is done) … 1."""
+def greys(own: float, target: float) -> float:
+    """By how much hair turns grey from an age to another: −1 … 1."""
+    before, after = (min(max((y - GREY[0]) / (GREY[1] - GREY[0]), 0), 1) for y in (own, target))
+    return after - before
+
+
+def greyed(picture: Tensor, hair: Tensor, share: float) -> Tensor:
+    """A picture (N, 3, S, S) with its hair (N, 1, m, m) made grey by a rule: the decoder's own
+    grey hair comes with thirty years. share: 0 (or less: nothing is done) … 1."""
     if share <= 0:
         return picture
     grey = luma(picture)
     grey = grey + LIFT * (SILVER - grey).clamp(min=0)
-    hair = torch.cat([_hair(one) for one in crop.split(1)])
-    return torch.lerp(picture, grey, share * hair)
+    return torch.lerp(picture, grey, share * enlarged(hair, picture.shape[-1]).clamp(0, 1))
 
 
 def _where(side: int) -> Tensor:
     """(S, S): how much of a change of shape is let through."""
     far = FAR + (1 - FAR) * on_head(side, 0.25)
     return far * (1 - STILL * ellipses(side, FEATURES))
-
-
-def _hair(crop: Tensor) -> Tensor:
-    """(1, 3, S, S) → (1, 1, S, S), where hair is: round the face, darker than its skin, and black,
-    brown or blond (red ≥ green ≥ blue), unlike most hats and walls."""
-    side = crop.shape[-1]
-    skin, face = (ellipses(side, (place,)) for place in (SKIN, FACE))
-    red, green, blue = (blurred(crop[:, i : i + 1], 1 / 128) for i in range(3))
-    light = blurred(luma(crop), 1 / 128)
-    tone = (light * skin).sum() / skin.sum()
-    dark = ((0.85 * tone - light) / (0.25 * tone)).clamp(0, 1)
-    hued = (1 - 20 * torch.maximum(green - red, blue - green)).clamp(0, 1)
-    down = (torch.arange(side) + 0.5) / side
-    above = ((0.75 - down) / 0.25).clamp(0, 1)[:, None]  # neither beard nor collar
-    return blurred(dark * hued * (1 - face) * above, 1 / 128)

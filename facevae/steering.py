@@ -12,17 +12,16 @@ from torch.nn import functional as F
 
 from facevae.balance import Balance, seen
 from facevae.directions import Direction
+from facevae.hair import finder
 from facevae.judge import Judge, has
 from facevae.latent import GaussianPrior
 from facevae.mappers import Mapper
 from facevae.model import FaceVAE
 from facevae.regions import SIDE, Region
-from facevae.retouch import edited_picture, held
+from facevae.retouch import edited_picture, greyed, held
 from facevae.texture import FACE, SKIN, ellipses
-from facevae.ways import REACH, Way
+from facevae.ways import DYES, REACH, Way
 
-DYED = ("Black_Hair", "Blond_Hair", "Gray_Hair")  # drawn off the face: a reader alone is content
-# with grey hair that comes with a doll's eyes and cheeks
 COLLAR = (0.7, 0.9)  # of the side: grey hair ends there, or clothes turn blue: the suits of old men
 PAINTED = ("Heavy_Makeup",)  # drawn on the face: and with make-up that is another hair and wall
 STEPS = 700  # an attribute, on and off by turns; `guide --steps` has the same default
@@ -160,7 +159,7 @@ def _free(name: str) -> Tensor:
     """Where an attribute may be drawn, (SIDE, SIDE)."""
     if name in PAINTED:
         return ellipses(SIDE, (FACE,))
-    free = 1 - ellipses(SIDE, (SKIN,)) if name in DYED else torch.ones(SIDE, SIDE)
+    free = 1 - ellipses(SIDE, (SKIN,)) if name in DYES else torch.ones(SIDE, SIDE)
     if name == "Gray_Hair":
         down = (torch.arange(SIDE) + 0.5) / SIDE
         free = free * ((COLLAR[1] - down) / (COLLAR[1] - COLLAR[0])).clamp(0, 1)[:, None]
@@ -182,5 +181,7 @@ def _edited(
     with torch.no_grad():
         plain = model.decode(codes)  # (B, 3, S, S)
     change = held(model.decode(moved) - plain)
-    grey = float(way.direction.name == "Gray_Hair" and not off)
-    return edited_picture(plain, change, images, grey=grey, region=way.regions[off]).clamp(0, 1)
+    edited = edited_picture(plain, change, images, region=way.regions[off])
+    if way.direction.name == "Gray_Hair" and not off:
+        edited = greyed(edited, finder().find(images), 1.0)
+    return edited.clamp(0, 1)

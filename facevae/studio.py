@@ -13,6 +13,7 @@ from torch import Tensor
 
 from facevae import latent
 from facevae.align import Eyes, located
+from facevae.dye import spread
 from facevae.face import Face, gathered
 from facevae.files import local
 from facevae.guide import Guide
@@ -20,9 +21,10 @@ from facevae.model import FaceVAE, NotAModel
 from facevae.photo import PhotoLike, open_scaled
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
-from facevae.retouch import aged_picture, composed, redrawn
+from facevae.retouch import aged_picture, composed, greyed, greys, redrawn
 from facevae.texture import enlarged
 from facevae.warp import Carrier
+from facevae.ways import DYES
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "studio"
 PASTE_SIDE = 512  # a morph put back into a photo is made at the photo's own size up to this
@@ -225,15 +227,16 @@ class Studio:
         """
         steps = self.guide.steps(face.mean, wanted, locked)
         codes = face.mean + torch.cat([face.mean[:0], *steps.values()]).cumsum(0)  # (K, D)
-        regions = [self.guide.way(name).region(wanted[name]) for name in steps]
+        regions = [self.guide.way(name).region(wanted[name], face.hair) for name in steps]
         change, holds = composed(torch.cat([face.decoded, self.model.decode(codes)]), regions)
         grey = min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
 
         def picture(side: int) -> Tensor:
             crop = to_tensor([face.crop_at(side)])
-            return redrawn(face.decoded, change, holds, crop, detail, grey)
+            drawn = redrawn(face.decoded, change, holds, crop, detail)
+            return greyed(drawn, face.hair, grey) if grey else drawn
 
-        return self._shown(face, picture, detail, size, paste)
+        return self._shown(face, picture, detail, size, paste, not DYES.isdisjoint(steps))
 
     @torch.inference_mode()
     def age(
@@ -260,10 +263,10 @@ class Studio:
             crop = to_tensor([face.crop_at(side)])
             return aged_picture(
                 self.model, self.guide.curves, self.guide.texture, crop, face.mean,
-                face.decoded, own, years, gender, detail,
+                face.decoded, face.hair, own, years, gender, detail,
             )  # fmt: skip
 
-        return self._shown(face, picture, detail, size, paste)
+        return self._shown(face, picture, detail, size, paste, greys(own, years) > 0)
 
     def _shown(
         self,
@@ -272,15 +275,19 @@ class Studio:
         detail: float,
         size: int | None,
         paste: bool,
+        dyed: bool,
     ) -> Image.Image:
-        """`picture(side)`, (1, 3, side, side), alone or put back into the photo."""
+        """`picture(side)`, (1, 3, side, side), alone or put back into the photo; if its hair is
+        dyed, the photo's other hair with it."""
         if not 0 <= detail <= 1:
             raise ValueError("detail runs from 0 to 1")
         if not paste:
             return to_pil(picture(self._side(size)))[0]
         side = self._pasted(face, size)
-        edited = 255.0 * picture(side)[0].permute(1, 2, 0).numpy()  # (side, side, 3)
-        return face.alignment.paste(face.photo, edited, face.crop_at(side), detail)
+        crop, edited = face.crop_at(side), picture(side)
+        levels = 255.0 * edited[0].permute(1, 2, 0).numpy()  # (side, side, 3)
+        pasted = face.alignment.paste(face.photo, levels, crop, detail)
+        return spread(face, pasted, to_tensor([crop]), edited) if dyed else pasted
 
     @torch.inference_mode()
     def sample(

@@ -13,10 +13,15 @@ from torch import Tensor
 
 from facevae.directions import Direction
 from facevae.files import write_safetensors
+from facevae.hair import beside
 from facevae.mappers import UNITS, Mapper
 from facevae.regions import SIDE, Region
 
 FORMAT = "1"  # of a file of ways
+DYES = {"Black_Hair", "Blond_Hair", "Gray_Hair"}  # drawn off the face: a reader alone is content
+# with grey hair that comes with a doll's eyes and cheeks
+HAIR = dict.fromkeys(DYES, (True, True)) | {"Bald": (True, False)}  # on, off: drawn on hair, where
+# the photo shows it: a reader is content with a gilded wall, too
 REACH = 2.0  # of strength 1 before steering, in the unit of `facevae.directions`
 
 
@@ -59,9 +64,13 @@ class Way:
         missing = (1 - 2 * off) * self.reach[off] - self.direction.strength(codes)  # (N,)
         return codes + missing[:, None] * (self.direction.vector + self.bend(codes, bool(off)))
 
-    def region(self, at: float) -> Region:
-        """Where on a face a strength is drawn: beyond ±1 as at ±1, between them in between."""
+    def region(self, at: float, hair: Tensor) -> Region:
+        """Where a strength is drawn on faces whose hair is (N, 1, m, m): beyond ±1 as at ±1,
+        between them in between."""
         on, off = self.regions
+        if kinds := HAIR.get(self.direction.name):
+            masks = (beside(hair) if on_hair else torch.ones_like(hair) for on_hair in kinds)
+            on, off = (one.within(mask) for one, mask in zip(self.regions, masks, strict=True))
         return off.towards(on, (min(max(at, -1.0), 1.0) + 1) / 2)
 
 

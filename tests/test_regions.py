@@ -23,10 +23,21 @@ def test_each_of_several_edits_is_drawn_in_its_own_region_alone():
     assert other[..., 37, 37].min() > 0.03 and not other[..., 17, 17].any()
     assert holds[..., 17, 17] > 0.99 and holds[..., 37, 37] < 0.9  # the second alone gives way
     crop = torch.rand(1, 3, 64, 64)
-    assert torch.equal(redrawn(face, *composed(face, []), crop, 1.0, 0.0), face + (crop - face))
+    assert torch.equal(redrawn(face, *composed(face, []), crop, 1.0), face + (crop - face))
     once = edited_picture(face, held(first - face), crop, region=spot(4, 4, 2.0))
     drawn = composed(torch.cat([face, first]), [spot(4, 4, 2.0)])
-    assert torch.equal(once, redrawn(face, *drawn, crop, 1.0, 0.0))
+    assert torch.equal(once, redrawn(face, *drawn, crop, 1.0))
+
+
+def test_a_region_within_masks_is_drawn_on_each_face_as_far_as_its_own_lets_through():
+    masks = torch.zeros(2, 1, 64, 64)
+    masks[0, :, :, :32], masks[1, :, :, 32:] = 1.0, 0.5
+    region = Region(torch.full((1, 1, SIDE, SIDE), 0.8), torch.full((1, 1, SIDE, SIDE), 3.0))
+    where, yields = region.within(masks).over(128)
+    assert where.shape == (2, 1, 128, 128) and torch.allclose(yields, torch.tensor(3.0))
+    left, right = where[..., 20], where[..., 108]
+    assert torch.allclose(left[:, 0, 0], torch.tensor([0.8, 0.0]))
+    assert torch.allclose(right[:, 0, 0], torch.tensor([0.0, 0.4]))
 
 
 def test_a_region_goes_over_into_another():

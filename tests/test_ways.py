@@ -5,6 +5,7 @@ from safetensors.torch import load_file, save_file
 
 from facevae import ways
 from facevae.directions import Direction
+from facevae.hair import beside
 from facevae.mappers import UNITS, Mapper
 from facevae.regions import SIDE, Region
 from facevae.ways import Way
@@ -31,6 +32,7 @@ def stored():
     return {name: some(name, seed) for seed, name in enumerate(("Smiling", "Bangs"))}
 
 
+HAIR = torch.zeros(1, 1, 4, 4)  # none
 CODES = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
 
 
@@ -60,15 +62,36 @@ def test_a_straight_way_runs_along_its_direction_and_is_drawn_everywhere():
     steps = way.placed(CODES, 0) - CODES
     along = steps @ way.direction.vector / way.direction.vector.square().sum()
     assert torch.allclose(steps, along[:, None] * way.direction.vector, atol=1e-5)
-    assert (way.region(0.3).where == 1).all()
+    assert (way.region(0.3, HAIR).where == 1).all()
 
 
 def test_a_strength_between_is_drawn_between_its_regions():
     way = some("Smiling", 3)
-    on, off = way.region(1.0), way.region(-1.0)
+    on, off = way.region(1.0, HAIR), way.region(-1.0, HAIR)
     assert torch.equal(on.where, way.regions[0].where)
-    assert torch.allclose(way.region(0.0).where, (on.where + off.where) / 2)
-    assert torch.equal(way.region(-1.5).yields, off.yields)  # as far as was learnt
+    assert torch.allclose(way.region(0.0, HAIR).where, (on.where + off.where) / 2)
+    assert torch.equal(way.region(-1.5, HAIR).yields, off.yields)  # as far as was learnt
+
+
+def test_a_colour_of_hair_is_drawn_on_hair_alone():
+    hair = torch.zeros(2, 1, 32, 32)
+    hair[1, :, :8] = 1
+    dyed, bald, smiling = (
+        Way.straight(some(name, 3).direction) for name in ("Blond_Hair", "Bald", "Smiling")
+    )
+    for at in (-1.0, 0.3, 1.0):
+        assert torch.allclose(dyed.region(at, hair).where, beside(hair))
+    assert torch.equal(bald.region(1.0, hair).where, beside(hair))
+    assert (bald.region(-1.0, hair).where == 1).all()  # hair is drawn where there is none
+    assert (smiling.region(1.0, hair).where == 1).all()
+
+
+def test_beside_plenty_of_hair_little_is_let_through_and_where_none_shows_all():
+    hair = torch.zeros(3, 1, 40, 40)
+    hair[1, :, :2], hair[2, :, :20] = 1, 1
+    through = beside(hair)
+    assert (through[hair > 0] == 1).all()
+    assert torch.allclose(through[:, 0, -1, 0], torch.tensor([1.0, 0.65, 0.3]))
 
 
 def short(parts):
