@@ -29,6 +29,8 @@ EDITS = (("Smiling", 1.0), ("Smiling", -1.0), ("Eyeglasses", 1.0), ("Mouth_Sligh
          ("Gray_Hair", 1.0))  # fmt: skip
 FIRST_PAGE = (({"Eyeglasses": 1.0}, {"Gray_Hair": 1.0}),
               ({"Smiling": 1.0}, {"Smiling": 1.0, "Young": 0.5}))  # fmt: skip
+DYES = ("Black_Hair", "Blond_Hair", "Gray_Hair")
+HEAD, HEAD_AT = 2.0, (-0.5, -0.75)  # side and corner of what is shown of whole photos, in crops
 MORPHS = ((0, 1), (0, 2), (3, 4), (5, 6))
 STEPS = 9
 
@@ -54,7 +56,7 @@ def sheets(studio: facevae.Studio, detail: float) -> dict[str, Image.Image]:
 
 
 def for_readme(studio: facevae.Studio) -> dict[str, Image.Image]:
-    """A morph with and without the photos' detail; one face edited and aged."""
+    """A morph with and without the photos' detail; faces edited and aged, and whole photos."""
     one, two = sitters(studio)[:2]
     morphs = [studio.morph_strip(two, one, 7, detail, size=160) for detail in (1, 0)]
     rows = [
@@ -63,7 +65,11 @@ def for_readme(studio: facevae.Studio) -> dict[str, Image.Image]:
         [two.crop_at(160), *(studio.edit(two, wanted, size=160) for wanted in FIRST_PAGE[1]),
          *(studio.age(two, at, size=160) for at in (20, 40, 60))],
     ]  # fmt: skip
+    heads = one.alignment.wider(HEAD, HEAD_AT)
+    photos = [one.photo, *(studio.edit(one, {name: 1.0}, paste=True) for name in DYES),
+              studio.age(one, 75, paste=True)]  # fmt: skip
     return {
+        "heads.jpg": pictures.tile([heads.crop(photo, 194) for photo in photos], 5, gap=4),
         "morph.jpg": pictures.tile(sum(morphs, []), 7, gap=4),
         "edits.jpg": pictures.tile(sum(rows, []), 6, gap=4),
     }

@@ -21,7 +21,7 @@ def lesson():
 
 
 def test_it_learns_where_hair_is_and_is_as_it_was_when_read_again(lesson, tmp_path):
-    found = hair.teach(*lesson, epochs=30)
+    found = hair.teach(*lesson, epochs=60)
     assert hair.agreement(found, *lesson) > 0.8
     found.save(tmp_path / "hair.safetensors")
     again = hair.HairFinder.load(tmp_path / "hair.safetensors")

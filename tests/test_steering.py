@@ -162,7 +162,7 @@ def test_a_region_is_drawn_where_it_serves_alike_on_both_sides():
 
 
 def test_the_colour_of_hair_is_drawn_off_the_face(monkeypatch):
-    monkeypatch.setattr(steering, "DYED", ("Smiling",))
+    monkeypatch.setattr(steering, "DYES", {"Smiling"})
     for region in steered(Model(), [Reader()], sitters(), start(), steps=20).regions:
         assert region.where[0, 0, 6:11, 6:10].max() < 0.01 and region.where[0, 0, :2].min() > 0.3
 
