@@ -14,7 +14,15 @@ import numpy as np
 from facevae import sources
 from facevae.data import FaceSet
 from facevae.files import claim
-from facevae.prepare import Options, _assemble, _items, _prepared_chunks, _Stream, _write
+from facevae.prepare import (
+    Options,
+    _assemble,
+    _items,
+    _prepared_chunks,
+    _Stream,
+    _write,
+    digest,
+)
 
 BESIDE = ".adding"  # within the finished folder: where the new ones wait until they are whole
 FILES = ("images.npy", "labels.npz", "manifest.json")  # moved in this order
@@ -121,9 +129,8 @@ def _join(old: FaceSet, new: FaceSet, folder: Path, options: Options) -> None:
     lacking = _lacking(old, new)
     labels = {}
     for name in dict.fromkeys([*old.labels, *new.labels]):
-        if name != "content":
-            added = _column(new, old, name)[lacking]
-            labels[name] = np.concatenate([_column(old, new, name), added])
+        added = _column(new, old, name)[lacking]
+        labels[name] = np.concatenate([_column(old, new, name), added])
     counts = _counts(a, b, new.labels["name"][~lacking].tolist())
 
     def images() -> Iterator[np.ndarray]:
@@ -164,8 +171,8 @@ def _lacking(old: FaceSet, new: FaceSet) -> np.ndarray:
 
 
 def _named_pixels(faces: FaceSet) -> Iterator[tuple[str, int]]:
-    labels = faces.labels
-    return zip(labels["name"].tolist(), labels["content"].tolist(), strict=True)
+    pixels = (digest(face.tobytes()) for face in faces.images)
+    return zip(faces.labels["name"].tolist(), pixels, strict=True)
 
 
 def _column(faces: FaceSet, other: FaceSet, name: str) -> np.ndarray:

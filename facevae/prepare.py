@@ -218,7 +218,7 @@ def _end_with_parent() -> None:
 
 
 def _prepare_packet(packet: list[tuple], path: Path, options: Options) -> None:
-    faces, names, labels, skipped = [], [], [], []
+    faces, names, labels, contents, skipped = [], [], [], [], []
     for name, content, own in packet:
         try:
             faces.append(_prepare_picture(content, options))
@@ -227,9 +227,21 @@ def _prepare_packet(packet: list[tuple], path: Path, options: Options) -> None:
             continue
         names.append(name)
         labels.append(own)
+        contents.append(digest(content if isinstance(content, bytes) else content.tobytes()))
     with replacing(path) as temporary, open(temporary, "wb") as file:
-        about = json.dumps({"names": names, "labels": labels, "skipped": skipped})
+        about = json.dumps(
+            {"names": names, "labels": labels, "contents": contents, "skipped": skipped}
+        )
         np.savez(file, images=np.stack(faces) if faces else np.zeros(0, np.uint8), about=about)
+
+
+def digest(data: bytes) -> int:
+    """64 bits that tell pictures apart.
+
+    Of the file as it came: crops differ by a hair between libraries and machines, and a split that
+    hung on them would not be the same split twice.
+    """
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
 
 
 def _prepare_picture(content: bytes | np.ndarray | OSError, options: Options) -> np.ndarray:
@@ -269,7 +281,8 @@ def _assemble(out: Path, options: Options, chunks: list[Path], notes: dict) -> F
     with np.load(filled, allow_pickle=False) as packet:
         shape = (len(names), *packet["images"].shape[1:])
     rows = [row for about in abouts for row in about["labels"]]
-    labels = {"name": np.array(names), **_columns(rows)}
+    contents = [one for about in abouts for one in about["contents"]]
+    labels = {"name": np.array(names), "content": np.array(contents, np.uint64), **_columns(rows)}
     skipped: dict[str, list[str]] = {}
     for about in abouts:
         for name, reason in about["skipped"]:
@@ -308,7 +321,10 @@ def _columns(rows: list[dict]) -> dict[str, np.ndarray]:
 def _write(
     out: Path, options: Options, images: np.ndarray | _Stream, labels: dict, counts: dict
 ) -> FaceSet:
-    """The three files of a FaceSet, the manifest last: it says that the others are whole."""
+    """The three files of a FaceSet, the manifest last: it says that the others are whole.
+
+    Drawn faces come without the label `content`: it is then made of their pixels.
+    """
     hashes = []
     # written, not mapped: where the disk is full a map kills the process without a word
     with replacing(out / "images.npy") as temporary, open(temporary, "wb") as file:
@@ -318,14 +334,15 @@ def _write(
             for face in part:
                 data = face.tobytes()
                 file.write(data)
-                hashes.append(hashlib.blake2b(data, digest_size=8).digest())
-    content = np.frombuffer(b"".join(hashes), np.uint64)
+                if "content" not in labels:
+                    hashes.append(digest(data))
+    content = labels.get("content", np.array(hashes, np.uint64))
     with replacing(out / "labels.npz") as temporary, open(temporary, "wb") as file:
-        np.savez(file, content=content, **labels)
+        np.savez(file, **{"content": content} | labels)
     manifest = {
         "source": options.source.split(":")[0],
         "image_shape": list(images.shape[1:]),
-        "labels": [*labels],
+        "labels": [name for name in labels if name != "content"],
         **counts,
         "skipped_counts": dict(Counter({k: len(v) for k, v in counts["skipped"].items()})),
         "duplicates": len(content) - len(np.unique(content)),
