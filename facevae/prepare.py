@@ -134,7 +134,7 @@ def _prepared_chunks(
 ) -> list[Path]:
     """Prepare packets of items in worker processes; those already on disk are kept."""
     partial = out / ".partial"
-    stamp = partial / "options.json"
+    stamp = partial / "options-2.json"  # packets without `contents` lie under another name
     if not stamp.is_file() or not options.made(json.loads(stamp.read_text())):
         shutil.rmtree(partial, ignore_errors=True)
         write_text(stamp, json.dumps(asdict(options)))

@@ -220,7 +220,8 @@ class Studio:
         Args:
             locked: attributes whose own strength must not move, unless they are wanted.
             size: side of the picture in pixels, the model's own by default.
-            paste: give the whole photo, as `open_photo` read it, with the face put back into it.
+            paste: give the whole photo, as `open_photo` read it, with the face put back into it;
+                where the crop's hair is dyed, the rest of it in the photo is, too.
 
         Raises:
             ValueError: an attribute is unknown or cannot move, or a number is outside its range.
