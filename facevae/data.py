@@ -68,7 +68,10 @@ class FaceSet:
 
     @cached_property
     def labels(self) -> dict[str, np.ndarray]:
-        """Label name → (N,). Unknown is −1 or an empty text; `content` hashes the pixels."""
+        """Label name → (N,). Unknown is −1 or an empty text; `content` tells pictures apart.
+
+        It is a hash of the file a picture came as, or of the pixels of a drawn one.
+        """
         with (
             _naming(self.folder / "labels.npz") as path,
             np.load(path, allow_pickle=False) as file,
@@ -98,7 +101,7 @@ class FaceSet:
         """Row numbers of train, val and test, sorted, each face in exactly one.
 
         Equal pictures, and pictures of one `person` where that is known, stay together. By
-        content a face's place hangs on its own pixels and the seed alone, so it does not move
+        content a face's place hangs on its own picture and the seed alone, so it does not move
         when faces are added. A test folder that the source brought (label `part`) stays the test
         set. `by="order"` cuts the rows in sequence: the honest way for frames of a film.
         """
