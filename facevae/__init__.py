@@ -4,10 +4,11 @@ from facevae.align import NoFaceFound
 from facevae.data import FaceSet, NotPrepared, load_faces
 from facevae.face import Face
 from facevae.gaussian import Gaussian
-from facevae.model import FaceVAE, ModelConfig, NotAModel
+from facevae.model import FaceVAE, ModelConfig
 from facevae.photo import UnreadablePhoto
 from facevae.prepare import prepare
 from facevae.recipes import RECIPES, Recipe
+from facevae.stored import NotAModel
 from facevae.studio import Studio
 from facevae.train import read_history, train
 

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facevae import losses
-from facevae.files import local, write_safetensors, write_text
+from facevae import losses, stored
 from facevae.gaussian import Gaussian
 from facevae.parallel import Part
 
-FORMAT = 1  # of config.json; raised when an older reader would misread a newer folder
 LIKELIHOODS = ("bernoulli", "gaussian")
 ADDED = ("encoder_added", "decoder_added")
-
-
-class NotAModel(ValueError):
-    """A folder or file that does not hold a FaceVAE which this version can read."""
 
 
 @dataclass(frozen=True)
@@ -269,25 +259,11 @@ class FaceVAE(nn.Module):
 
         The variance and BatchNorm's running ones stay float32: they can be under float16's range.
         """
-        folder = Path(folder)
-        config = {"format": FORMAT, **dataclasses.asdict(self.config)}
-        tensors = self._stored(dtype)
-        write_text(folder / "config.json", json.dumps(config, indent=1) + "\n")
-        write_safetensors(folder / "model.safetensors", tensors)
+        stored.write(self, self.config, folder, dtype)
 
     def fingerprint(self) -> str:
         """A name for these weights, the same before and after they are stored as float16."""
-        tensors = self._stored(torch.float16)
-        one = hashlib.sha256()
-        for name in sorted(tensors):
-            one.update(name.encode() + tensors[name].cpu().contiguous().numpy().tobytes())
-        return one.hexdigest()[:16]
-
-    def _stored(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        return {
-            name: tensor.to(dtype) if tensor.is_floating_point() and "var" not in name else tensor
-            for name, tensor in self.state_dict().items()
-        }
+        return stored.fingerprint(self)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> FaceVAE:
@@ -300,25 +276,7 @@ class FaceVAE(nn.Module):
         Raises:
             NotAModel: a file is missing, foreign, broken or of another format, and which.
         """
-        try:
-            folder = local(folder)
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            found = config.pop("format", None) if isinstance(config, dict) else None
-            if found != FORMAT:
-                raise ValueError(f"its config.json is of format {found}, this reads {FORMAT}")
-            with torch.device("meta"):  # no time is lost on weights that are about to be replaced
-                model = cls(ModelConfig(**config))
-            weights = load_file(folder / "model.safetensors")
-            weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
-            model.load_state_dict(weights, assign=True)
-        except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-            lines = [line.strip() for line in str(error).splitlines()]
-            reason = " ".join(lines[:2])  # torch names the weight that does not fit in the second
-            raise NotAModel(
-                f"{folder} holds no facevae model that can be read ({reason}): "
-                "give a folder with the config.json and model.safetensors of one"
-            ) from error
-        return model.requires_grad_(False).eval()
+        return stored.read(folder, lambda config: cls(ModelConfig(**config)))
 
     def grow_from(self, smaller: FaceVAE) -> None:
         """Take over the weights of a model that lacks this one's added blocks.

@@ -17,11 +17,12 @@ from facevae.dye import spread
 from facevae.face import Face, gathered
 from facevae.files import local
 from facevae.guide import Guide
-from facevae.model import FaceVAE, NotAModel
+from facevae.model import FaceVAE
 from facevae.photo import PhotoLike, open_scaled
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
 from facevae.retouch import aged_picture, composed, greyed, greys, redrawn
+from facevae.stored import NotAModel
 from facevae.texture import enlarged
 from facevae.warp import Carrier
 from facevae.ways import DYES

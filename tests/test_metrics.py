@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from facevae import Gaussian, metrics, prepare
-from facevae.model import FaceVAE, ModelConfig, NotAModel
+from facevae.model import FaceVAE, ModelConfig
+from facevae.stored import NotAModel
 
 
 def test_psnr_of_known_errors():
