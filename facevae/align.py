@@ -119,6 +119,13 @@ class Alignment:
         linear, corner = self.matrix[:, :2], self.matrix[:, 2]
         return Alignment(np.column_stack([sides * linear, linear @ at + corner]))
 
+    def shown(self, photo: Image.Image) -> float:
+        """Share of the crop that lies within the photo, 0 … 1, to a hundredth or so."""
+        middles = (np.arange(32) + 0.5) / 32
+        across, down = np.meshgrid(middles, middles)
+        places = np.stack([across, down], -1) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return float(((places >= 0) & (places <= photo.size)).all(-1).mean())
+
     @property
     def side(self) -> float:
         """Length of the crop's side in photo pixels."""

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from facevae.align import fade
 from facevae.face import Face
-from facevae.hair import WIDE, WIDE_AT, finder
-from facevae.pictures import to_tensor
+from facevae.hair import WIDE, WIDE_AT
 from facevae.texture import enlarged
 
 LEAST = 0.01  # share of the crop that must be hair, to tell what became of its colour
@@ -41,7 +40,7 @@ def spread(face: Face, pasted: Image.Image, before: Tensor, after: Tensor) -> Im
     size = round(WIDE * side)
     picture = wider.crop(face.photo, size)
     dyed = 255 * lab2rgb((rgb2lab(picture) - was) * gain + now)  # (size, size, 3)
-    hair = enlarged(finder().find(to_tensor([picture])), size).clamp(0, 1)[0, 0].numpy()
+    hair = enlarged(face.head, size).clamp(0, 1)[0, 0].numpy()
     along = (np.arange(size) + 0.5) / size * WIDE
     across, down = np.meshgrid(along + WIDE_AT[0], along + WIDE_AT[1])
     cover = hair * (1 - fade(np.stack([across, down], -1)))  # the crop has its own

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from facevae.align import FRAME, Alignment
-from facevae.hair import finder
+from facevae.hair import SHOWN, SIDE, WIDE, WIDE_AT, finder, within
 from facevae.pictures import to_tensor
 from facevae.texture import enlarged
 from facevae.warp import field, warped
@@ -50,8 +50,17 @@ class Face:
 
     @cached_property
     def hair(self) -> Tensor:
-        """(1, 1, m, m), how surely it is there: 0 … 1."""
-        return finder().find(to_tensor([self.crop]))
+        """(1, 1, m, m), how surely it is there: 0 … 1. A photo that shows the head tells more of it
+        than the crop, which cuts it off."""
+        if self.alignment.wider(WIDE, WIDE_AT).shown(self.photo) < SHOWN:
+            return finder().find(to_tensor([self.crop]))
+        return within(self.head)
+
+    @cached_property
+    def head(self) -> Tensor:
+        """(1, 1, m, m), the same for the wider picture about the crop, as `hair.WIDE` has it."""
+        wider = self.alignment.wider(WIDE, WIDE_AT)
+        return finder().find(to_tensor([wider.crop(self.photo, SIDE)]))
 
     def residual(self, size: int) -> Tensor:
         """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""

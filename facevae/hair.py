@@ -23,6 +23,7 @@ WIDE, WIDE_AT = 1.84, (-0.42, -0.66)  # side, left and top of a wider picture, i
 WIDTHS = (16, 24, 40, 64)
 SURE = 0.1, 0.6  # probabilities that count as no hair and as all: lessons leave out more than they
 # add, and so does what they teach
+SHOWN = 0.9  # share of the wider picture that a photo must show: the rest repeats its edge
 PLENTY, LET = 0.1, 0.3  # share of a crop that is plenty of hair; let through beside it then
 BATCH, RATE, DECAY = 64, 3e-3, 1e-3  # of teaching
 TRUST = 0.7  # in a lesson, once it has seen a third of them; the rest is its own opinion
@@ -77,6 +78,14 @@ class HairFinder(nn.Module):
 def finder() -> HairFinder:
     """The one that is shipped."""
     return HairFinder.load(FILE)
+
+
+def within(head: Tensor) -> Tensor:
+    """Maps of wider pictures (N, 1, m, m) → their part within the crop, (N, 1, MAP, MAP)."""
+    left, top = ((1 - 2 * at) / WIDE - 1 for at in WIDE_AT)
+    place = torch.tensor([[1 / WIDE, 0, left], [0, 1 / WIDE, top]]).expand(len(head), 2, 3)
+    grid = F.affine_grid(place, [len(head), 1, MAP, MAP], align_corners=False)
+    return F.grid_sample(head, grid, padding_mode="border", align_corners=False)
 
 
 def beside(hair: Tensor) -> Tensor:

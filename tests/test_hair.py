@@ -3,6 +3,7 @@ import torch
 from PIL import Image
 
 from facevae import hair
+from facevae.align import FRAME
 from facevae.pictures import to_tensor
 from facevae.studio import Studio
 
@@ -64,3 +65,27 @@ def test_the_shipped_one_finds_the_hair_of_a_portrait_and_leaves_cheeks_and_clot
 def test_it_finds_none_in_an_empty_picture():
     grey = to_tensor([Image.new("RGB", (128, 128), (120, 120, 120))])
     assert hair.finder().find(grey).mean() < 0.2
+
+
+def test_a_photo_of_the_head_is_looked_at_as_a_whole_and_a_bare_crop_as_it_is():
+    studio = Studio.load()
+    face = studio.read("assets/portraits/eileen_collins.jpg")
+    head = face.alignment.wider(hair.WIDE, hair.WIDE_AT)
+    assert head.shown(face.photo) > 0.99
+    assert torch.equal(face.hair, hair.within(face.head))
+    eyes = 128 * FRAME[:2]
+    bare = studio.read(face.crop, eyes=eyes)
+    assert bare.alignment.wider(hair.WIDE, hair.WIDE_AT).shown(bare.photo) < 0.5
+    assert torch.equal(bare.hair, hair.finder().find(to_tensor([bare.crop])))
+    both = ((face.hair > 0.5) & (bare.hair > 0.5)).sum()  # two looks at the same head
+    assert both > 0.7 * ((face.hair > 0.5) | (bare.hair > 0.5)).sum()
+
+
+def test_the_crops_part_of_a_wider_map_lies_where_the_crop_does():
+    places = torch.linspace(0, 1, 257)[None].repeat(257, 1)  # across the wider picture
+    for map_, at in ((places, hair.WIDE_AT[0]), (places.T, hair.WIDE_AT[1])):
+        cut = hair.within(map_[None, None])[0, 0]
+        assert cut.shape == (hair.MAP, hair.MAP)
+        ends = cut[[0, -1], [0, -1]]  # half a pixel within the crop's corners
+        wanted = (torch.tensor([0.5, hair.MAP - 0.5]) / hair.MAP - at) / hair.WIDE
+        assert torch.allclose(ends, wanted, atol=0.005)
