@@ -169,9 +169,9 @@ def guide(asked: argparse.Namespace) -> None:
     extra = [facevae.load_faces(folder) for folder in asked.reader_data]
     readable = [name for name in ATTRIBUTES if name != "Young"]  # that one is told by the age
     school = School([faces, *extra], readable, asked.seed, asked.epochs, None, asked.reader)
-    reader, figures = school.judge(begun=2)  # not the network that `judge` trains
-    print(json.dumps({"reader": figures}, indent=1))
-    tutors = [school.another(f"tutor{n}", begun=2 + n) for n in range(1, asked.tutors + 1)]
+    folders = ["", *(f"tutor{n}" for n in range(1, asked.tutors + 1))]
+    reader, *tutors = school.several(folders, 2, cores())  # not the network that `judge` trains
+    print(json.dumps({"reader": school.held_out(reader)}, indent=1))
     found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors, cores())
     found.save(asked.model)
     if asked.prior:

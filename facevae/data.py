@@ -78,6 +78,9 @@ class FaceSet:
         ):
             return {name: file[name] for name in file.files}
 
+    def __getstate__(self) -> dict:
+        return {"folder": self.folder}  # another process maps the files itself
+
     def __len__(self) -> int:
         return len(self.images)
 

@@ -242,14 +242,26 @@ class School:
         Another `begun` gives another network of the same faces: one may then judge the other.
         """
         found = self._trained("", self.sets, self.names, self.seed + begun)
-        return found, {
-            one.folder.name: judge.held_out(found, one, one.split(self.seed)["test"])
-            for one in self.sets
+        return found, self.held_out(found)
+
+    def held_out(self, one: Judge) -> dict:
+        """A judge's figures on each set's test faces, by the set's name."""
+        return {
+            faces.folder.name: judge.held_out(one, faces, faces.split(self.seed)["test"])
+            for faces in self.sets
         }
 
-    def another(self, under: str, begun: int) -> Judge:
-        """One more judge of the same lessons, kept in a folder of its own within the first's."""
-        return self._trained(under, self.sets, self.names, self.seed + begun)
+    def several(self, under: Sequence[str], begun: int = 0, workers: int = 1) -> list[Judge]:
+        """Judges of the same lessons, each begun otherwise, each kept in a folder within the
+        first's: as many at once as there are workers, on a core each."""
+        from joblib import Parallel, delayed, parallel_config
+
+        taught = delayed(self._trained)
+        with parallel_config("loky", inner_max_num_threads=1):
+            return Parallel(workers)(
+                taught(name, self.sets, self.names, self.seed + begun + n)
+                for n, name in enumerate(under)
+            )
 
     def labels(self, reads: JudgeConfig) -> dict[str, np.ndarray]:
         """Labels of all faces of the model that directions may use: see `known_labels`.

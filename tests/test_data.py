@@ -1,4 +1,5 @@
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -20,6 +21,14 @@ def face_set(folder, content, **labels):
 
 def assert_partition(split, n):
     assert sorted(np.concatenate(list(split.values()))) == list(range(n))
+
+
+def test_faces_go_to_another_process_as_the_folder_they_lie_in(tmp_path):
+    faces = face_set(tmp_path, range(5000))
+    assert len(faces.images) == len(faces.labels["content"]) == 5000  # both are read by now
+    sent = pickle.dumps(faces)
+    assert len(sent) < 1000
+    assert np.array_equal(pickle.loads(sent).images, faces.images)
 
 
 def test_a_split_takes_every_face_once_and_parts_no_duplicates(tmp_path):
