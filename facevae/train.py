@@ -68,8 +68,6 @@ def train(
     """
     recipe = RECIPES[recipe] if isinstance(recipe, str) else recipe
     place = torch.device(device or fastest())
-    if place.type == "cpu":
-        memory.keep_freed()
     accelerator = parallel.accelerator(place)
     if accelerator:
         place, progress = accelerator.device, progress and accelerator.is_main_process
@@ -102,6 +100,8 @@ class _Run:
         tensorboard: bool = False,
     ) -> None:
         self.recipe, self.out, self.device = recipe, out, device
+        if device.type == "cpu":
+            memory.keep_freed()
         self.faces, self.batches = faces, Batches(recipe, faces, device)
         self.rows = self.batches.rows
         config = dataclasses.replace(recipe.model, image_shape=faces.image_shape)
