@@ -50,11 +50,12 @@ class Face:
 
     @cached_property
     def hair(self) -> Tensor:
-        """(1, 1, m, m), how surely it is there: 0 … 1. A photo that shows the head tells more of it
-        than the crop, which cuts it off."""
+        """(1, 1, m, m), how surely it is there: 0 … 1. The crop cuts it off, so that what it shows
+        is looked for in the whole head as well, if the photo shows that."""
+        seen = finder().find(to_tensor([self.crop]))
         if self.alignment.wider(WIDE, WIDE_AT).shown(self.photo) < SHOWN:
-            return finder().find(to_tensor([self.crop]))
-        return within(self.head)
+            return seen
+        return torch.maximum(seen, within(self.head))
 
     @cached_property
     def head(self) -> Tensor:

@@ -13,7 +13,7 @@ def keep_freed() -> bool:
     """Let this process keep what it frees; whether that could be set, which takes glibc.
 
     Left alone, glibc hands every big tensor back to the kernel and asks for it anew in the next
-    step, and the kernel clears each page: a fifth of the time of an epoch on CPUs.
+    step, and the kernel clears each page: a quarter of the time of an epoch on CPUs.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

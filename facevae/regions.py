@@ -35,11 +35,11 @@ class Region:
         )
         return where, yields
 
-    def within(self, mask: Tensor) -> Region:
-        """This region, drawn on no more than a mask (N, 1, m, m) lets through, 0 … 1: of N faces,
-        each its own."""
+    def within(self, hair: Tensor, mask: Tensor) -> Region:
+        """This region, drawn on no more than a mask (N, 1, m, m) lets through, 0 … 1, its detail
+        giving way on the hair (N, 1, m, m) alone, elsewhere as usual: of N faces, each its own."""
         where, yields = self.over(mask.shape[-1])
-        return Region(where * mask, yields)
+        return Region(where * mask, 1 + hair * (yields - 1))
 
     def towards(self, other: Region, share: float) -> Region:
         """This region at share 0, the other at 1."""

@@ -69,8 +69,9 @@ class Way:
         between them in between."""
         on, off = self.regions
         if kinds := HAIR.get(self.direction.name):
-            masks = (beside(hair) if on_hair else torch.ones_like(hair) for on_hair in kinds)
-            on, off = (one.within(mask) for one, mask in zip(self.regions, masks, strict=True))
+            all_ = torch.ones_like(hair)
+            masks = ((hair, beside(hair)) if on_hair else (all_, all_) for on_hair in kinds)
+            on, off = (one.within(*both) for one, both in zip(self.regions, masks, strict=True))
         return off.towards(on, (min(max(at, -1.0), 1.0) + 1) / 2)
 
 

@@ -72,13 +72,13 @@ def test_a_photo_of_the_head_is_looked_at_as_a_whole_and_a_bare_crop_as_it_is():
     face = studio.read("assets/portraits/eileen_collins.jpg")
     head = face.alignment.wider(hair.WIDE, hair.WIDE_AT)
     assert head.shown(face.photo) > 0.99
-    assert torch.equal(face.hair, hair.within(face.head))
+    assert (face.hair >= hair.within(face.head)).all()
     eyes = 128 * FRAME[:2]
     bare = studio.read(face.crop, eyes=eyes)
     assert bare.alignment.wider(hair.WIDE, hair.WIDE_AT).shown(bare.photo) < 0.5
     assert torch.equal(bare.hair, hair.finder().find(to_tensor([bare.crop])))
-    both = ((face.hair > 0.5) & (bare.hair > 0.5)).sum()  # two looks at the same head
-    assert both > 0.7 * ((face.hair > 0.5) | (bare.hair > 0.5)).sum()
+    assert (face.hair >= bare.hair).all()
+    assert bare.hair.sum() < face.hair.sum() < 1.5 * bare.hair.sum()  # two looks at one head
 
 
 def test_the_crops_part_of_a_wider_map_lies_where_the_crop_does():

@@ -30,14 +30,16 @@ def test_each_of_several_edits_is_drawn_in_its_own_region_alone():
 
 
 def test_a_region_within_masks_is_drawn_on_each_face_as_far_as_its_own_lets_through():
-    masks = torch.zeros(2, 1, 64, 64)
+    masks, hair = torch.zeros(2, 1, 64, 64), torch.zeros(2, 1, 64, 64)
     masks[0, :, :, :32], masks[1, :, :, 32:] = 1.0, 0.5
+    hair[:, :, :32] = 1.0
     region = Region(torch.full((1, 1, SIDE, SIDE), 0.8), torch.full((1, 1, SIDE, SIDE), 3.0))
-    where, yields = region.within(masks).over(128)
-    assert where.shape == (2, 1, 128, 128) and torch.allclose(yields, torch.tensor(3.0))
+    where, yields = region.within(hair, masks).over(128)
     left, right = where[..., 20], where[..., 108]
+    assert where.shape == (2, 1, 128, 128)
     assert torch.allclose(left[:, 0, 0], torch.tensor([0.8, 0.0]))
     assert torch.allclose(right[:, 0, 0], torch.tensor([0.0, 0.4]))
+    assert (yields[:, :, :60] == 3).all() and (yields[:, :, 68:] == 1).all()
 
 
 def test_a_region_goes_over_into_another():
