@@ -26,6 +26,7 @@ ASKED = (20, 30, 40, 50, 60, 70)  # years
 AGED = (20, 60)  # years: faces of these ages are aged, each way
 NEAR = 3  # years about an age that real faces of it may have
 COMPARED = 100  # edited faces at most whose identity is looked at: a recognizer takes its time
+DRAWS = 5  # of samples, and of halves of unseen faces
 ENOUGH = 100  # faces that an edit is tried on, if so many can be found: each is a hundredth then
 
 
@@ -289,20 +290,33 @@ def samples(
     studio: Studio, one: Judge, faces: FaceSet, rows: np.ndarray, seed: int, most: int = 1000
 ) -> dict:
     """Fréchet distance, in the judge's features, of samples to reconstructions of unseen faces;
-    beside it that of one half of the reconstructions to the other."""
-    rows = np.random.default_rng(seed).permutation(rows)[: most - most % 2]
-    half = len(rows) // 2
-    with torch.inference_mode():
-        parts = [faces.tensor(rows[i : i + 64]) for i in range(0, len(rows), 64)]
-        drawn = [studio.model.decode(studio.model.encode(part).mean) for part in parts]
-        real = torch.cat([one.features(part) for part in drawn])  # (N, F)
-        own = one.features(to_tensor(studio.sample(half, seed)))
-    floor = frechet(real[:half], real[half : 2 * half])
+    beside it that of one half of the reconstructions to the other. Means over `DRAWS` draws of
+    samples and of halves, since one alone may be half as much again; with their spread."""
+    drawn = np.array([
+        _distances(studio, one, faces, np.random.default_rng(seed + n).permutation(rows)[:most],
+                   seed + n)
+        for n in range(DRAWS)
+    ])  # (DRAWS, 2)  # fmt: skip
+    means, spread = drawn.mean(0).round(2).tolist(), drawn.std(0, ddof=1).round(2).tolist()
     return {
-        "faces": half,
-        "distance": round(frechet(own, real[:half]), 2),
-        "halves": round(floor, 2),
+        "faces": min(most, len(rows)) // 2,
+        **dict(zip(("distance", "halves"), means, strict=True)),
+        "spread": dict(zip(("distance", "halves"), spread, strict=True)),
     }
+
+
+@torch.inference_mode()
+def _distances(
+    studio: Studio, one: Judge, faces: FaceSet, rows: np.ndarray, seed: int
+) -> tuple[float, float]:
+    """Of as many samples as half the rows to the first half's reconstructions, and of those to the
+    second half's."""
+    half = len(rows) // 2
+    parts = [faces.tensor(rows[i : min(i + 64, 2 * half)]) for i in range(0, 2 * half, 64)]
+    drawn = [studio.model.decode(studio.model.encode(part).mean) for part in parts]
+    real = torch.cat([one.features(part) for part in drawn])  # (2 · half, F)
+    own = one.features(to_tensor(studio.sample(half, seed)))
+    return frechet(own, real[:half]), frechet(real[:half], real[half:])
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
