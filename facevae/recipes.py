@@ -39,7 +39,7 @@ class Recipe:
     balance: str = ""  # a label whose rare values are drawn more often
     weigh: str = ""  # a label whose rare values weigh more in the loss
     ema: float = 0.0  # decay of the averaged weights that are validated and kept; 0: the last ones
-    bf16: bool = False  # bfloat16 where it is safe: faster on GPUs, slower on most CPUs
+    bf16: bool = False  # bfloat16 where it is safe: faster on GPUs, and CPUs that know it
     keep_best: int = 1  # how many of the best models by validation are kept
     keep_every: int = 0  # also keep a model every so many epochs
     seed: int = 0
@@ -163,9 +163,8 @@ _ROWS = (
     _studio,
     _variant(_studio, "grown", "studio's weights, and blocks in what room is left",
              {"encoder_added": (0, 1, 1, 0), "decoder_added": (0, 2, 1, 0)}, epochs=24, lr=7e-4),
-    _variant(_studio, "wide", "the app's model: studio-grown with a deeper encoder, on more faces",
-             {"encoder_added": (1, 2, 2, 0), "decoder_added": (0, 2, 1, 0)}, epochs=14, lr=5e-4,
-             ema=0.998),
+    _variant(_studio, "wide", "the app's model: blocks in all the room there is, averaged weights",
+             {"encoder_added": (1, 2, 2, 0), "decoder_added": (0, 2, 1, 0)}, ema=0.998),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}

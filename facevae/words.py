@@ -38,7 +38,8 @@ MEANINGS = {  # field of Recipe or ModelConfig → its name, what it does
     "weigh": ("weighed by", "rare values of this label weigh more in the loss"),
     "ema": ("averaged weights", "decay of a running average that is validated and kept: it evens "
             "out the last steps' noise"),
-    "bf16": ("bfloat16", "half the bytes a number where it is safe: faster on GPUs"),
+    "bf16": ("bfloat16", "half the bytes a number where it is safe: faster on GPUs, and on CPUs "
+             "that know it"),
     "start": ("begun from", "trained model that the weights were taken from"),
     "keep_every": ("kept every", "epochs between models that are kept beside the best"),
     "keep_best": ("best kept", "how many of the best models by validation stay on disk"),
