@@ -17,6 +17,7 @@ FAR = 0.5  # share of the shift's change left in the crop's corners
 STILL = 0.5  # share taken off it at eyes and mouth: it shuts smiles, and blackens eyes
 HOLD_SKIN = 0.25  # of the mean colour held, the skin's share; the rest is the whole crop's
 REDRAWN = 0.15  # of black to white: a change of luma under which a third of the detail is left
+STRANDS = 0.02  # of the side: finer light and dark is of strands, coarser of the colour that was
 GREY = 40.0, 80.0  # years from no grey hair to none but grey
 SILVER, LIFT = 0.75, 0.4  # luma to which grey hair brightens, and by which share of the way
 
@@ -78,12 +79,27 @@ def composed(pictures: Tensor, regions: Sequence[Region]) -> tuple[Tensor, Tenso
     return change, holds
 
 
-def redrawn(decoded: Tensor, change: Tensor, holds: Tensor, crop: Tensor, detail: float) -> Tensor:
-    """As `edited_picture`, once it is known where detail holds, (N, 1, s, s) in 0 … 1."""
+def redrawn(
+    decoded: Tensor,
+    change: Tensor,
+    holds: Tensor,
+    crop: Tensor,
+    detail: float,
+    strands: Tensor | None = None,
+) -> Tensor:
+    """As `edited_picture`, once it is known where detail holds, (N, 1, s, s) in 0 … 1.
+
+    strands: (N, 1, m, m) in 0 … 1, where fine light and dark stays whatever is redrawn: dyed hair
+        has the strands it had.
+    """
     side = crop.shape[-1]
     residual = crop - enlarged(decoded, side)
     if change.any():
-        residual = residual * enlarged(holds, side)
+        hold, light = enlarged(holds, side), luma(residual)
+        residual = residual * hold
+        if strands is not None:
+            left = (1 - hold) * enlarged(strands, side).clamp(0, 1)
+            residual = residual + left * (light - blurred(light, STRANDS))
     return enlarged(decoded + change, side) + detail * residual
 
 

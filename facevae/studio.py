@@ -232,13 +232,15 @@ class Studio:
         regions = [self.guide.way(name).region(wanted[name], face.hair) for name in steps]
         change, holds = composed(torch.cat([face.decoded, self.model.decode(codes)]), regions)
         grey = min(max(wanted.get("Gray_Hair", 0.0), 0.0), 1.0)
+        dyed = not DYES.isdisjoint(steps)
+        strands = face.hair if dyed and wanted.get("Bald", 0.0) <= 0 else None
 
         def picture(side: int) -> Tensor:
             crop = to_tensor([face.crop_at(side)])
-            drawn = redrawn(face.decoded, change, holds, crop, detail)
+            drawn = redrawn(face.decoded, change, holds, crop, detail, strands)
             return greyed(drawn, face.hair, grey) if grey else drawn
 
-        return self._shown(face, picture, detail, size, paste, not DYES.isdisjoint(steps))
+        return self._shown(face, picture, detail, size, paste, dyed)
 
     @torch.inference_mode()
     def age(

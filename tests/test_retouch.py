@@ -88,6 +88,24 @@ def test_an_edit_keeps_detail_where_the_picture_stays_and_lets_it_go_where_it_is
     assert torch.equal(retouch.edited_picture(decoded, change, crop, detail=0), drawn)
 
 
+def test_dyed_hair_keeps_its_strands_in_light_alone():
+    side = 128
+    decoded = torch.full((1, 3, side, side), 0.3)
+    stripes = 0.1 * torch.sign(torch.sin(torch.arange(side) * torch.pi / 2 + 0.1))
+    brown = torch.tensor([0.1, 0.0, -0.1])[None, :, None, None]  # what the photo had of colour
+    crop = decoded + stripes + brown
+    hair = torch.zeros(1, 1, 64, 64)
+    hair[..., :32] = 1.0
+    change = torch.full_like(decoded, 0.5)  # so much that nothing else of the photo holds
+    drawn = retouch.redrawn(decoded, change, retouch.kept(change), crop, 1.0, hair)
+    rest = drawn - (decoded + change)
+    assert rest[..., 80:].abs().max() < 0.001  # beside the hair it is redrawn
+    here = rest[..., 20:40]
+    assert here.std() > 0.08 and (here[:, 0] - here[:, 2]).abs().max() < 1e-5  # and no brown
+    plain = retouch.redrawn(decoded, change, retouch.kept(change), crop, 1.0)
+    assert (plain - (decoded + change)).abs().max() < 0.001
+
+
 def test_held_takes_the_mean_over_the_skin_off():
     change = torch.full((1, 3, 64, 64), 0.1)
     change[..., 30:40, 30:40] += 0.2
