@@ -127,9 +127,23 @@ def test_the_shipped_studio_is_examined_from_end_to_end(tmp_path):
     )
     assert report["reading"]["psnr_refined"] > report["reading"]["psnr"]
     assert set(report["unsteady"]) == {"Male", "Smiling"}
-    drawn = report["samples"]
-    assert drawn["faces"] == 60 and drawn["distance"] >= 0
-    assert drawn["spread"]["distance"] > 0 and drawn["spread"]["halves"] > 0  # other draws
+    assert report["samples"]["distance"] >= 0 and report["samples"]["faces"] == 60
+
+
+def test_samples_are_compared_over_several_draws(monkeypatch):
+    drawn = []
+
+    def distances(studio, one, faces, rows, seed):
+        drawn.append((tuple(rows), seed))
+        return 2.0 * len(drawn), 1.0
+
+    monkeypatch.setattr(examine, "_distances", distances)
+    found = examine.samples(None, None, None, np.arange(50), seed=7, most=20)
+    assert found == {"faces": 10, "distance": 6.0, "halves": 1.0,
+                     "spread": {"distance": round(10**0.5, 2), "halves": 0.0}}  # fmt: skip
+    rows, seeds = zip(*drawn, strict=True)
+    assert seeds == tuple(range(7, 7 + examine.DRAWS)) and len(set(rows)) == examine.DRAWS
+    assert all(len(set(one)) == 20 for one in rows)
 
 
 def test_the_command_adds_what_a_judge_says_to_the_models_own_figures(

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-import facevae
 from facevae import directions, judge, metrics, prepare
 from facevae import guide as guiding
 from facevae.__main__ import main
@@ -30,6 +29,7 @@ def faces(tmp_path_factory):
         cause = faces.labels.get(KNOWN.get(name, ""))
         column = rng.random(len(faces)) < 0.5 if cause is None else cause > np.median(cause)
         faces.labels[name] = column.astype(np.int8)
+    np.savez(faces.folder / "labels.npz", **faces.labels)  # where other processes read them
     return faces
 
 
@@ -158,7 +158,6 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     guide, faces, tmp_path, monkeypatch, capsys
 ):
     FaceVAE(ModelConfig((3, 32, 32), latents=48, channels=(8,))).save_pretrained(tmp_path / "it")
-    monkeypatch.setattr(facevae, "load_faces", lambda _: faces)  # with the labels given above
     taught = []
 
     def fitted(model, faces, reader, seed, steps, tutors, workers):
@@ -166,17 +165,21 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
         return replace(guide, reader=reader)
 
     monkeypatch.setattr(Guide, "fit", fitted)
-    command = ["guide", f"{tmp_path}/it", "--data", "faces", "--reader", f"{tmp_path}/reader",
-               "--prior", "2", "--tutors", "1"]  # fmt: skip
+    command = ["guide", f"{tmp_path}/it", "--data", f"{faces.folder}", "--prior", "2",
+               "--reader", f"{tmp_path}/reader", "--tutors", "1"]  # fmt: skip
     assert main([*command, "--epochs", "1"]) == 0
     out = capsys.readouterr().out
     assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
     made = Guide.load(tmp_path / "it")
     assert len(load_prior(tmp_path / "it" / "prior.safetensors").means) == 2
     assert [*made.ways] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
-    monkeypatch.setattr(judge, "train_judge", None)  # the second time it is read from its folder
+    kept = [
+        tmp_path / "reader" / name for name in ("judge.safetensors", "tutor1/judge.safetensors")
+    ]
+    written = [path.stat().st_mtime_ns for path in kept]
     assert main([*command, "--epochs", "1"]) == 0
     assert capsys.readouterr().out == out
+    assert [path.stat().st_mtime_ns for path in kept] == written  # read, not taught again
     first, second = taught
     assert first == second and first[0] != first[1]  # the tutor is another network, kept as well
     assert Judge.load(tmp_path / "reader" / "tutor1").config == made.reader.config
