@@ -95,7 +95,7 @@ def redrawn(
     side = crop.shape[-1]
     residual = crop - enlarged(decoded, side)
     if change.any():
-        hold, light = enlarged(holds, side), luma(residual)
+        hold, light = enlarged(holds, side), luma(residual)  # light: (N, 1, S, S)
         residual = residual * hold
         if strands is not None:
             left = (1 - hold) * enlarged(strands, side).clamp(0, 1)
