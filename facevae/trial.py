@@ -236,12 +236,9 @@ class School:
     most: int | None = None
     folder: str | Path | None = None
 
-    def judge(self, begun: int = 0) -> tuple[Judge, dict]:
-        """The judge, and its held-out figures on each set's test faces.
-
-        Another `begun` gives another network of the same faces: one may then judge the other.
-        """
-        found = self._trained("", self.sets, self.names, self.seed + begun)
+    def judge(self) -> tuple[Judge, dict]:
+        """The judge, and its held-out figures on each set's test faces."""
+        found = self._trained("", self.sets, self.names, self.seed)
         return found, self.held_out(found)
 
     def held_out(self, one: Judge) -> dict:
@@ -253,7 +250,10 @@ class School:
 
     def several(self, under: Sequence[str], begun: int = 0, workers: int = 1) -> list[Judge]:
         """Judges of the same lessons, each begun otherwise, each kept in a folder within the
-        first's: as many at once as there are workers, on a core each."""
+        first's: as many at once as there are workers, on a core each.
+
+        Another `begun` gives other networks of the same faces: one may then judge the other.
+        """
         from joblib import Parallel, delayed, parallel_config
 
         taught = delayed(self._trained)

@@ -206,12 +206,13 @@ def test_judge_and_labeller_are_kept_and_used_again_for_the_same_faces_alone(fac
 def test_several_are_taught_at_once_as_they_are_one_by_one(faces, tmp_path):
     lessons = {"sets": [faces], "epochs": 1, "most": 40}
     at_once = trial.School(**lessons, folder=tmp_path / "a").several(["", "second"], 3, workers=2)
-    first, figures = trial.School(**lessons, folder=tmp_path / "b").judge(begun=3)
+    alone = trial.School(**lessons, folder=tmp_path / "b")
+    [first] = alone.several([""], 3)
     assert torch.equal(at_once[0].heads.weight, first.heads.weight)
     assert not torch.equal(at_once[1].heads.weight, first.heads.weight)
     assert Judge.load(tmp_path / "a" / "second").about == first.about
     school = trial.School(**lessons, folder=tmp_path / "a")
-    assert school.held_out(at_once[0]) == figures
+    assert school.held_out(at_once[0]) == alone.held_out(first)
     again = school.several(["", "second"], 3)  # from their folders
     for one, other in zip(again, at_once, strict=True):
         assert torch.equal(one.heads.weight, other.heads.weight)
