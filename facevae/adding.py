@@ -11,18 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from facevae import sources
+from facevae import packets, sources
 from facevae.data import FaceSet
 from facevae.files import claim
-from facevae.prepare import (
-    Options,
-    _assemble,
-    _items,
-    _prepared_chunks,
-    _Stream,
-    _write,
-    digest,
-)
+from facevae.folder import Options, Stream, assemble, digest, write
+from facevae.prepare import items_of
 
 BESIDE = ".adding"  # within the finished folder: where the new ones wait until they are whole
 FILES = ("images.npy", "labels.npz", "manifest.json")  # moved in this order
@@ -63,14 +56,14 @@ def add(
     options = Options(**stored | {"source": source, "path": where})
     notes: dict = {}
     known = _known(faces, {"source": source, "path": where})
-    items = (item for item in _items(source, path, notes) if item.name not in known)
+    items = (item for item in items_of(source, path, notes) if item.name not in known)
     first = next(items, None)
     if first is None:
         return faces
     aside = out / BESIDE
     claim(aside)
-    chunks = _prepared_chunks(itertools.chain([first], items), aside, options, workers, progress)
-    _join(faces, _assemble(aside, options, chunks, notes), aside / "whole", Options(**stored))
+    chunks = packets.prepared(itertools.chain([first], items), aside, options, workers, progress)
+    _join(faces, assemble(aside, options, chunks, notes), aside / "whole", Options(**stored))
     take_in(out)
     return FaceSet(out)
 
@@ -139,7 +132,7 @@ def _join(old: FaceSet, new: FaceSet, folder: Path, options: Options) -> None:
                 yield faces.images[start : start + STEP][wanted[start : start + STEP]]
 
     shape = (counts["faces"], *old.images.shape[1:])
-    _write(folder, options, _Stream(shape, images()), labels, counts)
+    write(folder, options, Stream(shape, images()), labels, counts)
 
 
 def _counts(a: dict, b: dict, there: list[str]) -> dict:
@@ -187,6 +180,6 @@ def _column(faces: FaceSet, other: FaceSet, name: str) -> np.ndarray:
 
 
 def _notes(manifest: dict) -> dict:
-    """What a source noted, without what `_write` puts there itself."""
+    """What a source noted, without what `write` puts there itself."""
     own = ("source", "image_shape", "labels", "skipped_counts", "duplicates", "options")
     return {key: value for key, value in manifest.items() if key not in own}

@@ -162,7 +162,7 @@ def export(asked: argparse.Namespace) -> None:
 def guide(asked: argparse.Namespace) -> None:
     """Teach a reader, find directions, age curves and texture, and put them beside the model."""
     from facevae.guide import ATTRIBUTES, Guide, prior_by_kind
-    from facevae.prepare import cores
+    from facevae.packets import cores
     from facevae.trial import School
 
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)

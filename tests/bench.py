@@ -23,7 +23,7 @@ def machine() -> str:
     """One line on what the figures were taken on."""
     import torch
 
-    from facevae.prepare import cores
+    from facevae.packets import cores
 
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration):  # Linux alone says it there

@@ -4,14 +4,13 @@ import io
 import json
 import os
 import shutil
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from facevae import FaceSet, NotPrepared, adding, prepare
+from facevae import FaceSet, NotPrepared, adding, packets, prepare
 from facevae.adding import add
 from facevae.sources import BadSource
 from facevae.synthetic import draw_faces
@@ -29,8 +28,7 @@ def jpeg(array):
 @pytest.fixture(autouse=True)
 def threads(monkeypatch):
     """Workers in this process: each one of their own would import torch for two seconds."""
-    preparing = sys.modules["facevae.prepare"]
-    monkeypatch.setattr(preparing, "ProcessPoolExecutor", lambda n, *_, **__: ThreadPoolExecutor(n))
+    monkeypatch.setattr(packets, "ProcessPoolExecutor", lambda n, *_, **__: ThreadPoolExecutor(n))
 
 
 @pytest.fixture
@@ -165,18 +163,17 @@ def test_equal_names_that_gave_no_face_are_known_to_each_place(first, tmp_path):
 
 
 def test_equal_names_are_added_whole_after_an_interruption(classes, three, tmp_path, monkeypatch):
-    preparing = sys.modules["facevae.prepare"]
-    monkeypatch.setattr(preparing, "CHUNK", 2)
+    monkeypatch.setattr(packets, "CHUNK", 2)
     whole = shutil.copytree(classes.folder, tmp_path / "whole")
     add("folders", three[1], whole, **QUIET)
-    work, cut = preparing._prepare_packet, True
+    work, cut = packets._prepare_packet, True
 
     def broken(packet, path, options):
         if cut and path.name == "000001.npz":
             raise KeyboardInterrupt
         work(packet, path, options)
 
-    monkeypatch.setattr(preparing, "_prepare_packet", broken)
+    monkeypatch.setattr(packets, "_prepare_packet", broken)
     with pytest.raises(KeyboardInterrupt):
         add("folders", three[1], classes.folder, **QUIET)
     assert [*classes.folder.glob(".adding/.partial/0*.npz")] and len(FaceSet(classes.folder)) == 6

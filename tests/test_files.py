@@ -114,7 +114,7 @@ def test_what_a_killed_writer_left_goes_when_the_folder_is_claimed(tmp_path):
 def test_a_worker_of_preparation_does_not_outlive_its_parent():
     program = (
         "import os, time; from concurrent.futures import ProcessPoolExecutor\n"
-        "from multiprocessing import get_context; from facevae.prepare import _begin_worker\n"
+        "from multiprocessing import get_context; from facevae.packets import _begin_worker\n"
         "if __name__ == '__main__':\n"
         "    pool = ProcessPoolExecutor(1, get_context('spawn'), initializer=_begin_worker)\n"
         "    print(pool.submit(os.getpid).result(), flush=True); time.sleep(99)"

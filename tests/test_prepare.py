@@ -17,8 +17,9 @@ from PIL import Image
 from facevae import prepare, sources
 from facevae.__main__ import main
 from facevae.data import FaceSet, NotPrepared
+from facevae.folder import Options
+from facevae.packets import _prepare_picture
 from facevae.photo import UnreadablePhoto
-from facevae.prepare import Options, _prepare_picture
 from facevae.sources import BadSource
 from facevae.synthetic import draw_faces
 from facevae.treatment import treat
@@ -110,7 +111,7 @@ def test_a_finished_folder_is_taken_at_once_and_another_wish_is_refused(
 ):
     made("utkface", utkface, tmp_path / "out")
     engine = sys.modules["facevae.prepare"]  # the name in the package is the function
-    monkeypatch.setattr(engine, "_items", lambda *_: pytest.fail("it was read again"))
+    monkeypatch.setattr(engine, "items_of", lambda *_: pytest.fail("it was read again"))
     assert len(made("utkface", utkface, tmp_path / "out")) == 5
     with pytest.raises(NotPrepared, match="choose another folder"):
         made("utkface", utkface, tmp_path / "out", size=32)

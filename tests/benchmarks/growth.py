@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import facevae
-from facevae.prepare import CHUNK, cores
+from facevae.packets import CHUNK, cores
 from tests.benchmarks.common import (
     exponent,
     photographs,

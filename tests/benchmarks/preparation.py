@@ -10,7 +10,7 @@ from PIL import Image
 import facevae
 from facevae.adding import add
 from facevae.align import find_faces
-from facevae.prepare import CHUNK, cores
+from facevae.packets import CHUNK, cores
 from tests.benchmarks.common import fresh, photographs, said, scratch, table, timed
 
 FLOOR = 48  # pictures that the detector is timed on

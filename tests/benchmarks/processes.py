@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from facevae.prepare import cores
+from facevae.packets import cores
 from tests.benchmarks.common import free_port, fresh, said, scratch, table, tiled
 
 FACES, EPOCHS = 4096, 2
