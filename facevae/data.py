@@ -162,9 +162,20 @@ class FaceSet:
         """(N,) sampling weights, mean 1, that make `bins` equal ranges of a label equally likely.
 
         Unknown values get weight 0.
+
+        Raises:
+            ValueError: the label is not there, not in numbers, or known of no face.
         """
-        values = self.labels[label].astype(float)
+        if label not in self.labels:
+            raise ValueError(
+                f"these faces carry no label {label!r} to balance: they have {[*self.labels]}"
+            )
+        values = self.labels[label]
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"the label {label!r} is not in numbers: balance by one that is")
         known = values >= 0
+        if not known.any():
+            raise ValueError(f"no face has a known {label!r}: balance by another label")
         edges = np.linspace(values[known].min(), values[known].max() + 1e-6, bins + 1)
         bin_of = np.digitize(values, edges[1:-1])
         counts = np.bincount(bin_of[known], minlength=bins)

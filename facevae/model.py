@@ -57,6 +57,8 @@ class ModelConfig:
             sizes = getattr(self, name)
             if not sizes or any(type(one) is not int or one < 1 for one in sizes):
                 raise ValueError(f"{name}={sizes}: give whole numbers above 0")
+        if any(type(name) is not str for name in self.conditions):
+            raise ValueError(f"conditions={self.conditions}: give names of labels")
         if self.likelihood not in LIKELIHOODS:
             raise ValueError(f"likelihood {self.likelihood!r} is not one of {LIKELIHOODS}")
         if not 0 <= self.dropout < 1:

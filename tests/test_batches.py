@@ -77,7 +77,9 @@ def test_a_label_that_is_not_there_is_named(faces):
 
 @pytest.mark.parametrize("field", ["weigh", "balance"])
 def test_a_label_that_tells_nothing_is_named(field, faces, monkeypatch):
-    monkeypatch.setitem(faces.labels, "race", np.full(len(faces), -1))
+    race = np.zeros(len(faces))  # known, but of none that is trained with
+    race[faces.split(0)["train"]] = -1
+    monkeypatch.setitem(faces.labels, "race", race)
     monkeypatch.setitem(faces.labels, "name", np.full(len(faces), "train"))
     with pytest.raises(ValueError, match="no training face has a known 'race'"):
         Batches(RECIPE.changed(**{field: "race"}), faces, CPU)

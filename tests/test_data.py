@@ -122,6 +122,18 @@ def test_balanced_weights_make_rare_ages_as_likely(tmp_path):
     assert weights[99] == 0 and weights.mean() == pytest.approx(1)
 
 
+def test_labels_that_cannot_be_balanced_are_named(tmp_path):
+    name, race = np.array(["a", "b"]), np.array([-1, -1])
+    faces = face_set(tmp_path, [1, 2], name=name, race=race)
+    for label, reason in (
+        ("age", "no label 'age' to balance"),
+        ("name", "'name' is not in numbers"),
+        ("race", "no face has a known 'race'"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            faces.balanced_weights(label)
+
+
 def test_images_are_mapped_not_read(tmp_path):
     faces = face_set(tmp_path, np.arange(10))
     assert isinstance(faces.images, np.memmap) and faces.image_shape == (1, 4, 4)

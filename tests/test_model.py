@@ -83,6 +83,8 @@ def test_a_picture_of_another_size_is_refused_by_name():
 def test_too_many_halvings_and_unknown_likelihoods_are_refused():
     with pytest.raises(ValueError, match="give fewer channels"):
         ModelConfig((1, 8, 8), channels=(4,) * 6)
+    with pytest.raises(ValueError, match="give names of labels"):
+        ModelConfig(conditions=(1,))
     with pytest.raises(ValueError, match="likelihood"):
         ModelConfig(likelihood="laplace")
 
