@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from facevae.judge import AGE_UNIT, MIDDLE, Judge, disturbed, sized
+from facevae.judge import AGE_UNIT, MIDDLE, Judge, sized
+from facevae.teaching import disturbed
 
 TIED = (
     {"Smiling", "Mouth_Slightly_Open"},

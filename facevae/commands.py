@@ -162,9 +162,11 @@ def export(asked: argparse.Namespace) -> None:
 def guide(asked: argparse.Namespace) -> None:
     """Teach a reader, find directions, age curves and texture, and put them beside the model."""
     from facevae.guide import ATTRIBUTES, Guide, prior_by_kind
+    from facevae.hair import finder
     from facevae.packets import cores
     from facevae.trial import School
 
+    finder()  # steering draws hair by it: better missed now than after half an hour
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
     extra = [facevae.load_faces(folder) for folder in asked.reader_data]
     readable = [name for name in ATTRIBUTES if name != "Young"]  # that one is told by the age

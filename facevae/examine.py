@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 
 from facevae import edits, judge, metrics
 from facevae.align import FRAME
@@ -26,6 +27,7 @@ ASKED = (20, 30, 40, 50, 60, 70)  # years
 AGED = (20, 60)  # years: faces of these ages are aged, each way
 NEAR = 3  # years about an age that real faces of it may have
 COMPARED = 100  # edited faces at most whose identity is looked at: a recognizer takes its time
+SHIFT = 0.02  # of the side: alignment is no surer
 DRAWS = 5  # of samples, and of halves of unseen faces
 ENOUGH = 100  # faces that an edit is tried on, if so many can be found: each is a hundredth then
 
@@ -49,8 +51,8 @@ def examine(
     Returns:
         unchanged: PSNR in dB of `edit(face, {})` to the crop, or exact. aging, attributes,
         samples, reading, age_error_by_group: see the functions. unsteady: by attribute, the share
-        of photos that the judge reads otherwise when mirrored. milliseconds: medians of read
-        (without the detector), of an edit and of an age at the model's size.
+        of photos that the judge reads otherwise when shifted by SHIFT. milliseconds: medians of
+        read (without the detector), of an edit and of an age at the model's size.
     """
     read = judge.read_faces(one, faces, rows)
     names = [name for name in studio.attributes if name in read or name == "Young"]
@@ -82,7 +84,7 @@ def examine(
             }
             for name in names
         },
-        "unsteady": unsteady(before, one.read(crops.flip(3)), len(first)),
+        "unsteady": unsteady(before, one.read(shifted(crops)), len(first)),
         "samples": samples(studio, one, faces, rows, seed),
         "reading": reading(studio, faces, chosen[:: max(1, len(chosen) // 100)]),
         "age_error_by_group": age_errors(studio, faces, rows),
@@ -119,11 +121,17 @@ def casting(
     return cast, {edit: place[part] for edit, part in parts.items()}
 
 
-def unsteady(before: Readings, mirrored: Readings, first: int | None = None) -> dict[str, float]:
+def shifted(crops: Tensor) -> Tensor:
+    """Crops (N, 3, S, S) moved to the left by SHIFT of the side, their last column repeated."""
+    by = round(SHIFT * crops.shape[-1])
+    return F.pad(crops[..., by:], (0, by, 0, 0), "replicate")
+
+
+def unsteady(before: Readings, again: Readings, first: int | None = None) -> dict[str, float]:
     """By attribute the share of the first faces (all by default) that two readings disagree on:
     what leaks by chance."""
     names = [name for name in ATTRIBUTES if name in before]
-    flips = {n: ((has(before, n) > 0) != (has(mirrored, n) > 0))[:first] for n in names}
+    flips = {n: ((has(before, n) > 0) != (has(again, n) > 0))[:first] for n in names}
     return {name: round(float(share.float().mean()), 3) for name, share in flips.items()}
 
 

@@ -36,7 +36,6 @@ FREE = {
     "Mouth_Slightly_Open": {"Smiling"},
 }  # what is not held beside these: beards and make-up are part of looking like a man or a woman
 SETTLING = 2  # rounds by which a drawn face comes to an age: one reaches half the way
-SURE = 0.8  # of a label that was read: less sure than this, either way, it is unknown
 TRIED = 4000  # training faces on which the directions are steered
 FILES = ("ways.safetensors", "ages.safetensors", "texture.safetensors", "judge.json")
 
@@ -264,8 +263,7 @@ def labelled(faces: FaceSet, rows: np.ndarray, reader: Judge) -> dict[str, np.nd
         if name in own:
             labels[name] = own[name][rows]
         elif name in readings:
-            read = readings[name].numpy()
-            labels[name] = np.where(read > SURE, 1, np.where(read < 1 - SURE, 0, -1))
+            labels[name] = judge.sure(readings[name])
     if "Young" not in own and (years >= 0).any():
         known = np.where(years > OLD, 0, -1)
         labels["Young"] = np.where((years >= 0) & (years < YOUNG), 1, known)

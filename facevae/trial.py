@@ -18,11 +18,11 @@ from facevae.ages import AgeCurves, age_groups
 from facevae.data import CONDITION_SCALE, FaceSet, evenly
 from facevae.judge import Judge, JudgeConfig
 from facevae.model import FaceVAE
+from facevae.teaching import train_judge
 
 STRATA = ("Male", "age group")  # what the balanced difference is balanced over, where labelled
 AGES = (20, 30, 40, 50, 60, 70)  # years asked for
 STRIP = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)  # strengths shown
-SURE = 0.8  # a label read by a network counts from this probability on
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,8 +199,7 @@ def known_labels(faces: FaceSet, labeller: judge.Judge | None = None) -> dict[st
         if name == "age":
             labels.setdefault("age group", age_groups(read.clamp(min=0).numpy()))
         elif name not in labels:
-            unsure = ((read < SURE) & (read > 1 - SURE)).numpy()
-            labels[name] = np.where(unsure, -1, (read > 0.5).numpy()).astype(np.int8)
+            labels[name] = judge.sure(read)
     return labels
 
 
@@ -290,7 +289,7 @@ class School:
                                  "or other labels: choose another folder")  # fmt: skip
             return found
         lessons = [(one, evenly(one.split(self.seed)["train"], self.most)) for one in sets]
-        found = judge.train_judge(lessons, names, self.epochs, seed)
+        found = train_judge(lessons, names, self.epochs, seed)
         found.about = about
         if folder is not None:
             found.save(folder)

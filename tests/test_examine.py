@@ -58,7 +58,14 @@ def test_identity_looks_at_a_hundred_faces_at_most():
     assert counts == [300, examine.COMPARED]
 
 
-def test_a_judge_is_unsteady_where_it_reads_a_mirrored_photo_otherwise():
+def test_shifted_crops_are_the_same_a_little_to_the_left():
+    crops = torch.rand(2, 3, 100, 100, generator=torch.Generator().manual_seed(0))
+    again = examine.shifted(crops)
+    assert torch.equal(again[..., :98], crops[..., 2:])
+    assert torch.equal(again[..., 98:], crops[..., -1:].expand(-1, -1, -1, 2))
+
+
+def test_a_judge_is_unsteady_where_it_reads_a_shifted_photo_otherwise():
     one = {"Smiling": torch.tensor([0.9, 0.1, 0.6, 0.4]), "age": torch.zeros(4)}
     other = {"Smiling": torch.tensor([0.8, 0.2, 0.4, 0.3]), "age": torch.ones(4)}
     assert examine.unsteady(one, other) == {"Smiling": 0.25}

@@ -137,9 +137,9 @@ def test_labels_are_the_faces_own_and_else_read_where_the_reader_is_sure(faces):
     told = {name: faces.labels.pop(name) for name in set(ATTRIBUTES) & set(faces.labels)}
     try:
         reader = judge.Judge(JudgeConfig(ATTRIBUTES[:-2], age=False, size=32)).eval()
-        torch.nn.init.zeros_(reader.heads.weight)
+        torch.nn.init.zeros_(reader.heads.lines.weight)
         with torch.no_grad():  # sure of a smile, sure of no beard, and of nothing else
-            reader.heads.bias.zero_()[[ATTRIBUTES.index(n) for n in ("Smiling", "Beard")]] = (
+            reader.heads.lines.bias.zero_()[[ATTRIBUTES.index(n) for n in ("Smiling", "Beard")]] = (
                 torch.tensor([3.0, -3.0])
             )
         labels = labelled(faces, rows, reader)
@@ -161,7 +161,7 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     taught = []
 
     def fitted(model, faces, reader, seed, steps, tutors, workers):
-        taught.append([one.heads.bias[0].item() for one in (reader, *tutors)])
+        taught.append([one.heads.lines.bias[0].item() for one in (reader, *tutors)])
         return replace(guide, reader=reader)
 
     monkeypatch.setattr(Guide, "fit", fitted)

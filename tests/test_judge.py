@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from facevae import __main__ as cli
-from facevae import edits, judge, latent, prepare, trial
+from facevae import edits, judge, latent, prepare, teaching, trial
 from facevae.directions import Direction
 from facevae.judge import Judge, JudgeConfig
 from facevae.model import FaceVAE, ModelConfig
@@ -21,7 +21,7 @@ def faces(tmp_path_factory):
 @pytest.fixture(scope="module")
 def taught(faces):
     rows = faces.split(0)["train"]
-    return judge.train_judge([(faces, rows)], epochs=8, seed=0, size=32, batch=32)
+    return teaching.train_judge([(faces, rows)], epochs=8, seed=0, size=32, batch=32)
 
 
 def test_the_labels_bear_the_names_of_attributes(faces):
@@ -39,7 +39,7 @@ def test_a_judge_reads_unseen_drawn_faces(faces, taught):
 
 def test_a_judge_still_reads_soft_pictures(faces, taught):
     rows = faces.split(0)["test"]
-    soft = taught.read(judge.blurred(faces.tensor(rows), 1.0))["glasses"] > 0.5
+    soft = taught.read(teaching.blurred(faces.tensor(rows), 1.0))["glasses"] > 0.5
     right = soft.numpy() == (faces.labels["glasses"][rows] == 1)
     assert right.mean() > 0.8
 
@@ -49,8 +49,8 @@ def test_one_seed_gives_one_judge_and_another_another(faces):
     weights = []
     for seed in (0, 0, 1):
         torch.manual_seed(len(weights))  # nothing may hang on the global seed
-        one = judge.train_judge([(faces, rows)], ["glasses"], epochs=1, seed=seed, size=32)
-        weights.append(one.heads.weight)
+        one = teaching.train_judge([(faces, rows)], ["glasses"], epochs=1, seed=seed, size=32)
+        weights.append(one.heads.lines.weight)
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
@@ -59,11 +59,11 @@ def test_faces_that_lack_a_label_teach_the_others(faces, tmp_path):
     blind = prepare("synthetic", out=tmp_path / "blind", size=32, count=80, seed=1, progress=False)
     blind.labels.pop("glasses")
     sets = [(one, one.split(0)["train"][:50]) for one in (blind, faces)]
-    one = judge.train_judge(sets, epochs=1, size=32)
+    one = teaching.train_judge(sets, epochs=1, size=32)
     assert one.config.attributes == ("Male", "glasses")
     assert all(torch.isfinite(p).all() for p in one.parameters())
     with pytest.raises(ValueError, match="no faces carry the label 'Smiling'"):
-        judge.train_judge(sets, ["Smiling"])
+        teaching.train_judge(sets, ["Smiling"])
 
 
 def test_a_saved_judge_reads_the_same(faces, taught, tmp_path):
@@ -83,18 +83,36 @@ def test_grey_and_larger_pictures_are_read_too(taught):
     assert taught.read(torch.rand(3, 3, 64, 64))["age"].shape == (3,)
 
 
+def test_a_face_and_its_mirror_are_read_alike(faces, taught):
+    images = faces.tensor(np.arange(20))
+    one, other = taught.read(images), taught.read(images.flip(3))
+    assert not torch.equal(images, images.flip(3))
+    assert all(torch.allclose(one[name], other[name], atol=1e-5) for name in one)
+
+
+def test_an_age_is_the_mean_of_how_likely_its_spans_are():
+    heads = judge.Heads(4, attributes=1, age=True)
+    torch.nn.init.zeros_(heads.ages.weight)
+    for likely, years in (((6,), 32.5), ((6, 10), 42.5)):  # a span begins at five times its number
+        torch.nn.init.constant_(heads.ages.bias, -100.0)
+        heads.ages.bias.data[[*likely]] = 0.0
+        told = heads(torch.rand(3, 4))
+        assert told.shape == (3, 2)
+        assert torch.allclose(told[:, 1] * judge.AGE_UNIT, torch.tensor(years), atol=1e-3)
+
+
 def test_disturbed_faces_are_faces_of_the_same_seed():
     images = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    one, two = (judge.disturbed(images, torch.Generator().manual_seed(5)) for _ in range(2))
+    one, two = (teaching.disturbed(images, torch.Generator().manual_seed(5)) for _ in range(2))
     assert torch.equal(one, two) and one.min() >= 0 and one.max() <= 1
     assert not torch.allclose(one, images)
 
 
 def test_a_blur_keeps_the_mean_and_takes_the_edges():
     flat = torch.full((1, 3, 16, 16), 0.3)
-    assert torch.allclose(judge.blurred(flat, 1.0), flat, atol=1e-6)
+    assert torch.allclose(teaching.blurred(flat, 1.0), flat, atol=1e-6)
     edge = (torch.arange(16) >= 8).float().expand(1, 1, 16, 16)
-    soft = judge.blurred(edge, 1.0)[0, 0, 8]
+    soft = teaching.blurred(edge, 1.0)[0, 0, 8]
     # half a pixel from the edge: Φ(0.5) of a step, to what sampling the Gaussian costs
     assert soft[8].item() == pytest.approx(0.69, abs=0.02)
 
@@ -193,7 +211,7 @@ def test_judge_and_labeller_are_kept_and_used_again_for_the_same_faces_alone(fac
     assert labeller.config.attributes == ("glasses",)
     assert not torch.equal(labeller.stages[0].weight, one.stages[0].weight)
     again, _ = school.judge()
-    assert torch.equal(again.heads.weight, one.heads.weight)
+    assert torch.equal(again.heads.lines.weight, one.heads.lines.weight)
     for other in (
         trial.School([faces], folder=tmp_path / "judge"),
         trial.School([blind, faces], seed=1, folder=tmp_path / "judge"),
@@ -208,14 +226,14 @@ def test_several_are_taught_at_once_as_they_are_one_by_one(faces, tmp_path):
     at_once = trial.School(**lessons, folder=tmp_path / "a").several(["", "second"], 3, workers=2)
     alone = trial.School(**lessons, folder=tmp_path / "b")
     [first] = alone.several([""], 3)
-    assert torch.equal(at_once[0].heads.weight, first.heads.weight)
-    assert not torch.equal(at_once[1].heads.weight, first.heads.weight)
+    assert torch.equal(at_once[0].heads.lines.weight, first.heads.lines.weight)
+    assert not torch.equal(at_once[1].heads.lines.weight, first.heads.lines.weight)
     assert Judge.load(tmp_path / "a" / "second").about == first.about
     school = trial.School(**lessons, folder=tmp_path / "a")
     assert school.held_out(at_once[0]) == alone.held_out(first)
     again = school.several(["", "second"], 3)  # from their folders
     for one, other in zip(again, at_once, strict=True):
-        assert torch.equal(one.heads.weight, other.heads.weight)
+        assert torch.equal(one.heads.lines.weight, other.heads.lines.weight)
 
 
 def test_a_conditional_model_is_asked_by_shift_and_by_condition(faces, taught):
