@@ -40,12 +40,18 @@ class Options:
 
 @dataclass
 class Stream:
+    """Pictures (N, H, W, C) of this shape that come in parts: all of them may not fit into memory."""
+
     shape: tuple[int, ...]
     parts: Iterator[np.ndarray]
 
 
 def assemble(out: Path, options: Options, chunks: list[Path], notes: dict) -> FaceSet:
-    """Join the packets into one memory-mapped array, one packet in memory at a time."""
+    """Join the packets into one memory-mapped array, one packet in memory at a time.
+
+    Raises:
+        BadSource: not one packet holds a face.
+    """
     abouts = []
     for path in chunks:
         with np.load(path, allow_pickle=False) as packet:
