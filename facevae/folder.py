@@ -40,7 +40,7 @@ class Options:
 
 @dataclass
 class Stream:
-    """Pictures (N, H, W, C) of this shape that come in parts: all of them may not fit into memory."""
+    """Pictures (N, H, W, C) of this shape that come in parts: memory may not hold them all."""
 
     shape: tuple[int, ...]
     parts: Iterator[np.ndarray]
