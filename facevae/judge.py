@@ -154,7 +154,10 @@ class Judge(nn.Module):
             judge.about = held["about"]
         except (*UNREADABLE, SafetensorError) as error:
             reason = str(error).splitlines()[0]
-            raise NotAJudge(f"{folder} holds no judge that can be read ({reason})") from error
+            raise NotAJudge(
+                f"{folder} holds no judge that can be read ({reason}): teach one anew, for a "
+                "studio with `python -m facevae guide`, else with `judge` into another folder"
+            ) from error
         return judge.requires_grad_(False).eval()
 
 
