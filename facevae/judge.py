@@ -99,17 +99,14 @@ class Judge(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """The last layer before the labels: images (N, 1 or 3, H, W) in [0, 1] → (N, 128)."""
-        return self._features(sized(images, self.config.size))
-
-    def _features(self, images: Tensor) -> Tensor:
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = sized(images, self.config.size).contiguous(memory_format=torch.channels_last)
         maps = self.stages(2 * images - 1)  # (N, 3, S, S) -> (N, C, s, s)
         quarters = F.adaptive_avg_pool2d(maps, 2).flatten(1)  # (N, 4C)
         return F.relu(self.dense(F.dropout(quarters, DROPPED, self.training)))  # (N, 128)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures of the judge's own size → logits, and age in its unit last, (N, K)."""
-        return self.heads(self._features(images))
+        """Images (N, 1 or 3, H, W) in [0, 1] → logits, and age in its unit last, (N, K)."""
+        return self.heads(self.features(images))
 
     @torch.inference_mode()
     def read(self, images: Tensor, batch: int = 256) -> Readings:
@@ -190,6 +187,7 @@ def ages(faces: FaceSet) -> np.ndarray:
 
 
 def pictures(faces: FaceSet, rows: np.ndarray, batch: int = 256) -> Iterator[Tensor]:
+    """Rows of a FaceSet as images (M, C, H, W) in [0, 1], at most `batch` at a time."""
     for start in range(0, len(rows), batch):
         yield faces.tensor(rows[start : start + batch])
 
