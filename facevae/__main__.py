@@ -143,8 +143,17 @@ def _parser() -> argparse.ArgumentParser:
                    help="of steering an attribute; 0: directions by regression alone")  # fmt: skip
     p.add_argument("--tutors", type=within(0, 10), default=0, metavar="N",
                    help="more readers to steer by, kept in the reader's folder")  # fmt: skip
-    p.add_argument("--prior", type=within(0, 1000), default=0, metavar="N",
-                   help="fit the prior anew: a Gaussian for each of N kinds of face")  # fmt: skip
+    p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
+
+    p = command(do.prior, "teach what new faces are drawn from, and put it beside a studio's model")
+    p.add_argument("model", help="folder of the studio, with a guide, whose reader tells kinds of "
+                   "face apart")  # fmt: skip
+    p.add_argument("--data", required=True, help="prepared folder it was trained on")
+    p.add_argument("--kinds", type=within(1, 1000), default=16, help="a Gaussian for each")
+    p.add_argument("--steps", type=within(0, 10_000_000), default=60_000,
+                   help="of the denoiser that betters them; 0: the Gaussians alone")  # fmt: skip
+    p.add_argument("--bf16", action="store_true",
+                   help="multiply in bfloat16: faster where the processor knows it")  # fmt: skip
     p.add_argument("--seed", type=SEED, default=0, help="of the split the model was trained with")
 
     p = command(do.hair, "teach the network that finds hair (wants mediapipe==0.10.14)")

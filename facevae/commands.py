@@ -161,7 +161,7 @@ def export(asked: argparse.Namespace) -> None:
 
 def guide(asked: argparse.Namespace) -> None:
     """Teach a reader, find directions, age curves and texture, and put them beside the model."""
-    from facevae.guide import ATTRIBUTES, Guide, prior_by_kind
+    from facevae.guide import ATTRIBUTES, Guide
     from facevae.hair import finder
     from facevae.packets import cores
     from facevae.trial import School
@@ -176,11 +176,30 @@ def guide(asked: argparse.Namespace) -> None:
     print(json.dumps({"reader": school.held_out(reader)}, indent=1))
     found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors, cores())
     found.save(asked.model)
-    if asked.prior:
-        prior = prior_by_kind(model, faces, reader, asked.prior, asked.seed)
-        prior.save(Path(asked.model) / "prior.safetensors")
     low, high = found.curves.span
     print(f"{asked.model}: {len(found.ways)} attributes, ages {low} to {high}")
+
+
+def prior(asked: argparse.Namespace) -> None:
+    """Fit a mixture by the kinds of face that the studio's reader sees, and teach a denoiser."""
+    from facevae.diffusion_lessons import LOOKS, gathered, taught
+
+    studio, faces = facevae.Studio.load(asked.model), facevae.load_faces(asked.data)
+    mixture, seen, unseen = gathered(
+        studio.model,
+        faces,
+        studio.guide.reader,
+        asked.kinds,
+        asked.seed,
+        LOOKS if asked.steps else 1,
+    )
+    found: Prior = mixture
+    if asked.steps:
+        found, left = taught(mixture, seen, unseen, asked.steps, asked.seed, asked.bf16)
+        print(f"of what {asked.kinds} Gaussians err in taking noise off unseen codes (squared) "
+              f"{left:.3f} is left")  # fmt: skip
+    found.save(Path(asked.model) / "prior.safetensors")
+    print(f"{asked.model}: a prior of {asked.kinds} kinds of face")
 
 
 def hair(asked: argparse.Namespace) -> None:

@@ -17,7 +17,6 @@ from facevae.ages import AgeCurves
 from facevae.data import FaceSet
 from facevae.directions import Direction, cleared
 from facevae.judge import OLD, YOUNG, Judge
-from facevae.latent import MixturePrior
 from facevae.model import FaceVAE
 from facevae.steering import STEPS, Sitters, steered
 from facevae.texture import Texture
@@ -218,25 +217,6 @@ def _steered(
             task(model, readers, sitters, start, steps, seed) for start in starts
         )
         return list(tqdm(steering, desc="steering", unit="attribute", total=len(starts)))
-
-
-def prior_by_kind(
-    model: FaceVAE, faces: FaceSet, reader: Judge, kinds: int, seed: int = 0
-) -> MixturePrior:
-    """A prior of one Gaussian for each kind of training face, as the reader tells them apart.
-
-    Kinds are the reader's features parted by k-means: of an age and a gender, say, or with a smile.
-    Fitted to codes alone, components part by what varies most, which is light and background.
-    """
-    from sklearn.cluster import KMeans
-
-    rows = faces.split(seed)["train"]
-    parts = [
-        reader.features(faces.tensor(part)) for part in np.array_split(rows, len(rows) // 128 + 1)
-    ]
-    found = KMeans(kinds, n_init=1, max_iter=50, random_state=seed).fit(torch.cat(parts).numpy())
-    codes = metrics.posteriors(model, faces, rows).mean  # (N, D)
-    return MixturePrior.of_groups(codes, torch.from_numpy(found.labels_))
 
 
 def regressed(codes: Tensor, labels: Mapping[str, np.ndarray]) -> dict[str, Direction]:

@@ -4,9 +4,10 @@ them, and what of a label they still hold. No pixels."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -46,6 +47,25 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 PATHS = {"linear": linear, "spherical": spherical}
 
 
+class Prior(Protocol):
+    """What new faces are drawn from, fitted to the latents of faces after training."""
+
+    @property
+    def latents(self) -> int: ...
+
+    def sample(self, n: int, generator: torch.Generator, temperature: float = 0.8) -> Tensor:
+        """n draws (n, D); `temperature` scales their spread."""
+
+    def log_likelihood(self, codes: Tensor) -> Tensor:
+        """log p of codes (N, D), (N,) nats."""
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and covariance (D, D)."""
+
+    def save(self, path: str | Path) -> None:
+        """Write as safetensors."""
+
+
 @dataclass(frozen=True)
 class GaussianPrior:
     """N(mean, factor factorᵀ), fitted to posterior means after training.
@@ -79,6 +99,10 @@ class GaussianPrior:
     def log_likelihood(self, codes: Tensor) -> Tensor:
         """log p of codes (N, D), (N,) nats."""
         return _log_normal(codes, self.mean, self.factor)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and covariance (D, D)."""
+        return self.mean, self.factor @ self.factor.T
 
     def save(self, path: str | Path) -> None:
         """Write as safetensors."""
@@ -164,6 +188,13 @@ class MixturePrior:
         ]
         return (torch.stack(each) + self.weights.log()[:, None]).logsumexp(dim=0)  # (K, N) -> (N,)
 
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean (D,) and covariance (D, D), which holds the spread of the components' means."""
+        weights, mean = self.weights[:, None, None], self.weights @ self.means
+        inside = self.factors @ self.factors.mT  # (K or 1, D, D)
+        apart = (self.means - mean)[:, :, None]  # (K, D, 1)
+        return mean, (weights * inside).sum(dim=0) + (weights * apart @ apart.mT).sum(dim=0)
+
     def save(self, path: str | Path) -> None:
         """Write as safetensors."""
         tensors = {"weights": self.weights, "means": self.means, "factors": self.factors}
@@ -175,16 +206,17 @@ class MixturePrior:
         return _load(cls, path)
 
 
-Prior = GaussianPrior | MixturePrior
 OnePrior = TypeVar("OnePrior", GaussianPrior, MixturePrior)
 
 
 def load_prior(path: str | Path) -> Prior:
-    """Read a prior of either kind; ValueError says what is wrong with a foreign file."""
-    try:
-        return GaussianPrior.load(path)
-    except ValueError:
-        return MixturePrior.load(path)
+    """Read a prior of any kind; ValueError says what is wrong with a foreign file."""
+    from facevae.diffusion import DiffusionPrior  # which is made of a mixture
+
+    for kind in (GaussianPrior, MixturePrior):
+        with suppress(ValueError):
+            return kind.load(path)
+    return DiffusionPrior.load(path)
 
 
 def choose_prior(

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 
 from facevae import checkpoints, latent, losses, memory, parallel, pictures
+from facevae.averages import averaging
 from facevae.batches import Batches
 from facevae.checkpoints import CHECKPOINT, COLUMNS, CannotResume, read_history
 from facevae.data import FaceSet
@@ -119,7 +120,7 @@ class _Run:
         self.average = None
         if recipe.ema:
             self.average = AveragedModel(
-                self.model, multi_avg_fn=_averaging(recipe.ema), use_buffers=True
+                self.model, multi_avg_fn=averaging(recipe.ema), use_buffers=True
             )
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=recipe.lr, weight_decay=0.0)
         self.history: list[dict[str, float]] = []
@@ -300,19 +301,6 @@ class _Run:
         """What must agree to go on with a run; its length may grow (and with it the cosine)."""
         recipe = dataclasses.asdict(self.recipe) | {"epochs": 0}
         return json.dumps([recipe, self.faces.images.shape])
-
-
-def _averaging(decay: float) -> Callable[[Sequence[Tensor], Sequence[Tensor], Tensor | int], None]:
-    """An exponential moving average that begins short: with the full decay at once, the first
-    epochs' averages would be mostly of the weights that training began with."""
-
-    def average(averaged: Sequence[Tensor], current: Sequence[Tensor], count: Tensor | int) -> None:
-        short = torch.as_tensor((1 + count) / (10 + count))  # a tensor: no GPU is waited for
-        rate = 1 - short.clamp(max=decay)
-        for old, new in zip(averaged, current, strict=True):
-            old.lerp_(new, rate) if old.is_floating_point() else old.copy_(new)
-
-    return average
 
 
 def _plateaus(losses_: list[float], patience: int = 3, threshold: float = 1e-4) -> int:

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +7,8 @@ import torch
 from facevae import directions, judge, metrics, prepare
 from facevae import guide as guiding
 from facevae.__main__ import main
-from facevae.guide import ATTRIBUTES, Guide, labelled, prior_by_kind
+from facevae.guide import ATTRIBUTES, Guide, labelled
 from facevae.judge import Judge, JudgeConfig
-from facevae.latent import load_prior
 from facevae.mappers import UNITS, Mapper
 from facevae.model import FaceVAE, ModelConfig
 from facevae.steering import Sitters
@@ -165,13 +163,12 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
         return replace(guide, reader=reader)
 
     monkeypatch.setattr(Guide, "fit", fitted)
-    command = ["guide", f"{tmp_path}/it", "--data", f"{faces.folder}", "--prior", "2",
+    command = ["guide", f"{tmp_path}/it", "--data", f"{faces.folder}",
                "--reader", f"{tmp_path}/reader", "--tutors", "1"]  # fmt: skip
     assert main([*command, "--epochs", "1"]) == 0
     out = capsys.readouterr().out
     assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
     made = Guide.load(tmp_path / "it")
-    assert len(load_prior(tmp_path / "it" / "prior.safetensors").means) == 2
     assert [*made.ways] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
     kept = [
         tmp_path / "reader" / name for name in ("judge.safetensors", "tutor1/judge.safetensors")
@@ -200,20 +197,3 @@ def test_several_processes_steer_as_one_does(faces):
         assert a.direction.name == start.name and not torch.equal(a.direction.vector, start.vector)
         assert torch.allclose(a.direction.vector, b.direction.vector, atol=1e-5)
         assert a.reach == pytest.approx(b.reach, abs=1e-4)
-
-
-def test_a_prior_by_kind_parts_faces_as_the_reader_sees_them(faces):
-    """A reader that tells nothing but dark pictures from bright ones: a Gaussian for each."""
-    torch.manual_seed(0)
-    model = FaceVAE(ModelConfig((3, 32, 32), latents=4, channels=(8, 16), blocks=0)).eval()
-    rows = faces.split(0)["train"]
-    light = faces.tensor(rows).mean((1, 2, 3))
-    middle = light.quantile(0.4)
-    reader = SimpleNamespace(features=lambda x: (x.mean((1, 2, 3)) > middle)[:, None].float())
-    prior = prior_by_kind(model, faces, reader, 2)
-    codes = metrics.posteriors(model, faces, rows).mean
-    order = prior.weights.argsort()  # the darker 40 % first
-    wanted = torch.stack([codes[light <= middle].mean(0), codes[light > middle].mean(0)])
-    # float sums of other batches put a face at the border on either side
-    assert torch.allclose(prior.means[order], wanted, atol=2e-3)
-    assert prior.weights[order].tolist() == pytest.approx([0.4, 0.6], abs=0.01)

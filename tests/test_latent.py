@@ -145,3 +145,17 @@ def test_r_squared_of_a_label_that_is_in_the_latents_and_of_one_that_is_not():
         codes[:1500], noise[:1500].numpy(), codes[1500:], noise[1500:].numpy()
     )
     assert absent == pytest.approx(0.0, abs=0.02)
+
+
+def test_the_moments_of_a_mixture_are_those_of_its_draws():
+    factors = torch.stack([torch.diag(torch.tensor([1.0, 2.0, 0.5])), 0.5 * torch.eye(3)])
+    means = torch.tensor([[0.0, 0, 0], [3.0, 0, -1]])
+    prior = latent.MixturePrior(torch.tensor([0.75, 0.25]), means, factors)
+    mean, covariance = prior.moments()
+    draws = prior.sample(200_000, torch.Generator().manual_seed(0), temperature=1.0)
+    # the error of a covariance of n draws is about its size / √n: 0.01
+    assert torch.allclose(draws.mean(dim=0), mean, atol=0.03)
+    assert torch.allclose(draws.T.cov(), covariance, atol=0.06)
+    shared = latent.MixturePrior(prior.weights, means, factors[:1])
+    alike = latent.MixturePrior(prior.weights, means, factors[[0, 0]])
+    assert torch.allclose(shared.moments()[1], alike.moments()[1])

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 import facevae
-from facevae.latent import GaussianPrior, MixturePrior
-from facevae.page.planes import REACH, Planes, moments
+from facevae.latent import GaussianPrior
+from facevae.page.planes import REACH, Planes
 
 
 @pytest.fixture(scope="module")
@@ -14,20 +14,6 @@ def studio():
 @pytest.fixture(scope="module")
 def planes(studio):
     return Planes(studio)
-
-
-def test_the_moments_of_a_mixture_are_those_of_its_draws():
-    factors = torch.stack([torch.diag(torch.tensor([1.0, 2.0, 0.5])), 0.5 * torch.eye(3)])
-    means = torch.tensor([[0.0, 0, 0], [3.0, 0, -1]])
-    prior = MixturePrior(torch.tensor([0.75, 0.25]), means, factors)
-    mean, covariance = moments(prior)
-    draws = prior.sample(200_000, torch.Generator().manual_seed(0), temperature=1.0)
-    # the error of a covariance of n draws is about its size / √n: 0.01
-    assert torch.allclose(draws.mean(dim=0), mean, atol=0.03)
-    assert torch.allclose(draws.T.cov(), covariance, atol=0.06)
-    shared = MixturePrior(prior.weights, means, factors[:1])
-    alike = MixturePrior(prior.weights, means, factors[[0, 0]])
-    assert torch.allclose(moments(shared)[1], moments(alike)[1])
 
 
 def test_the_main_plane_holds_the_two_widest_directions():

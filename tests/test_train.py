@@ -14,7 +14,8 @@ from PIL import Image
 from torch.optim.swa_utils import AveragedModel
 
 from facevae import FaceVAE, ModelConfig, Recipe, prepare, read_history, train
-from facevae.train import COLUMNS, CannotResume, Diverged, _averaging, _plateaus, _seeded
+from facevae.averages import averaging
+from facevae.train import COLUMNS, CannotResume, Diverged, _plateaus, _seeded
 
 TINY = Recipe("tiny", "a test", ModelConfig(latents=4, channels=(4, 8), dropout=0.1),
               epochs=3, batch=16, flip=True, keep_every=2)  # fmt: skip
@@ -193,7 +194,7 @@ def test_the_averaged_weights_are_what_is_kept(faces, tmp_path):
 def test_an_average_of_few_steps_is_not_mostly_of_the_first_weights():
     first, then = torch.zeros(3), torch.ones(3)
     model = torch.nn.Linear(1, 1)
-    averaged = AveragedModel(model, multi_avg_fn=_averaging(0.9))
+    averaged = AveragedModel(model, multi_avg_fn=averaging(0.9))
     for weight in [0.0] + 40 * [1.0]:
         model.weight.data.fill_(weight)
         averaged.update_parameters(model)
@@ -201,7 +202,7 @@ def test_an_average_of_few_steps_is_not_mostly_of_the_first_weights():
             assert averaged.module.weight.item() > 0.95
     assert averaged.module.weight.item() > 0.99
     slow = first.clone()
-    _averaging(0.9)([slow], [then], torch.tensor(10**6))
+    averaging(0.9)([slow], [then], torch.tensor(10**6))
     assert torch.allclose(slow, torch.full((3,), 0.1))
 
 

@@ -72,10 +72,10 @@ class Desk:
         self.live = Lane()  # what follows a finger
         self.patient = Lane(niceness=5)  # photos, strips, files: they may take a second
         self.programs = Lane(niceness=10)
-        background = ThreadPoolExecutor(1)
-        self.opening = background.submit(self.open)  # while the server starts
-        self.planes = background.submit(Planes, studio)
-        self.strongest = background.submit(lambda: self.planes.result().strongest())
+        self.background = ThreadPoolExecutor(1)
+        self.opening = self.background.submit(self.open)  # while the server starts
+        self.planes = self.background.submit(Planes, studio)
+        self.strongest = self.background.submit(lambda: self.planes.result().strongest())
 
     def open(self) -> tuple:
         """The first four faces, their crops, and the strip between the first two."""

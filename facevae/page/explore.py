@@ -7,6 +7,8 @@ all that the page and the server exchange, so nothing is kept for a visitor.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import gradio as gr
 import torch
 from PIL import Image
@@ -17,6 +19,7 @@ from facevae.page.desk import Desk, jpeg
 from facevae.page.parts import EVERY, Page, live
 
 MANY = 12  # faces of the gallery
+KEPT = 64  # galleries whose codes are remembered: a seed and a temperature each, and no visitor
 OTHERS, NEAREST = 1000, 4  # faces drawn once, among which the nearest to a spot are sought
 TILES, TILE = 7, 64  # faces along a side of a map's background, and pixels of each
 OFFERED = 24  # of the latents, the strongest ones
@@ -28,13 +31,21 @@ class Explorer:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.decode = desk.studio.model.decode
-        self.others = self.drawn(OTHERS, 0, 0.8)
+        self._drawn = lru_cache(KEPT)(self._draw)  # a gallery is asked for again with each click
+        self._others = desk.background.submit(self._draw, OTHERS, 0, 0.8)
 
-    def drawn(self, many: int, seed: int, temperature: float) -> Tensor:
-        """Codes from the prior, (many, D)."""
-        generator = torch.Generator().manual_seed(int(seed))
-        temperature = min(2.0, max(0.0, float(temperature)))
+    def _draw(self, many: int, seed: int, temperature: float) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
         return self.desk.studio.prior.sample(many, generator, temperature)
+
+    def drawn(self, seed: int, temperature: float) -> Tensor:
+        """The gallery's codes, (MANY, D)."""
+        return self._drawn(MANY, int(seed), min(2.0, max(0.0, float(temperature))))
+
+    @property
+    def others(self) -> Tensor:
+        """Codes (OTHERS, D) among which the nearest to a spot are sought."""
+        return self._others.result()
 
     def settled(self, codes: Tensor, wish: dict) -> Tensor:
         """Codes (N, D) brought to the wish's age and gender, if it names any."""
@@ -48,7 +59,7 @@ class Explorer:
     def code(self, spot: dict) -> Tensor:
         """The code of a spot, (1, D)."""
         if "seed" in spot:
-            codes = self.drawn(MANY, spot["seed"], spot["temperature"])
+            codes = self.drawn(spot["seed"], spot["temperature"])
             return self.settled(codes[int(spot["index"]), None], spot)
         if "other" in spot:
             return self.others[int(spot["other"]), None]
@@ -61,7 +72,7 @@ class Explorer:
 
     @torch.inference_mode()
     def gallery(self, wish: dict) -> list[str]:
-        codes = self.drawn(MANY, wish["seed"], wish["temperature"])
+        codes = self.drawn(wish["seed"], wish["temperature"])
         faces = self.decode(self.settled(codes, wish))
         return [jpeg(face) for face in pictures.to_pil(faces)]
 

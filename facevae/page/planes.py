@@ -7,22 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from facevae.latent import GaussianPrior, Prior
 from facevae.studio import Studio
 
 REACH = 2.5  # standard deviations from the middle of a map to its edge
-
-
-def moments(prior: Prior) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D) of a prior; a mixture's hold the spread of its means."""
-    if isinstance(prior, GaussianPrior):
-        return prior.mean, prior.factor @ prior.factor.T
-    mean = prior.weights @ prior.means  # (D,)
-    inside = prior.factors @ prior.factors.mT  # (K or 1, D, D)
-    weights = prior.weights[:, None, None]
-    apart = prior.means - mean  # (K, D)
-    between = torch.einsum("k,ki,kj->ij", prior.weights, apart, apart)
-    return mean, (weights * inside).sum(dim=0) + between
 
 
 class Planes:
@@ -36,7 +23,7 @@ class Planes:
 
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
-        self.mean, covariance = moments(studio.prior)
+        self.mean, covariance = studio.prior.moments()
         self.std = covariance.diagonal().sqrt()
         variances, axes = torch.linalg.eigh(covariance)  # ascending; axes are columns
         self.main = (axes * variances.clamp(min=0).sqrt()).T[[-1, -2]]  # (2, D)
