@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import facevae
 from facevae import metrics, parallel, pictures
 from facevae.data import evenly
 from facevae.files import write_text
-from facevae.latent import GaussianPrior, MixturePrior, Prior, choose_prior
+from facevae.latent import GaussianPrior, MixturePrior, Prior, choose_prior, load_prior
 from facevae.train import fastest
 
 SIDE = 256  # of a frame in pixels
@@ -164,9 +165,11 @@ def guide(asked: argparse.Namespace) -> None:
     from facevae.guide import ATTRIBUTES, Guide
     from facevae.hair import finder
     from facevae.packets import cores
+    from facevae.reach import lengthened
     from facevae.trial import School
 
     finder()  # steering draws hair by it: better missed now than after half an hour
+    load_prior(Path(asked.model) / "prior.safetensors")  # and a studio has one
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
     extra = [facevae.load_faces(folder) for folder in asked.reader_data]
     readable = [name for name in ATTRIBUTES if name != "Young"]  # that one is told by the age
@@ -176,6 +179,10 @@ def guide(asked: argparse.Namespace) -> None:
     print(json.dumps({"reader": school.held_out(reader)}, indent=1))
     found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors, cores())
     found.save(asked.model)
+    if asked.steps:
+        studio = facevae.Studio.load(asked.model)
+        found = replace(found, ways=lengthened(studio, [reader, *tutors], faces, asked.seed))
+        found.save(asked.model)
     low, high = found.curves.span
     print(f"{asked.model}: {len(found.ways)} attributes, ages {low} to {high}")
 

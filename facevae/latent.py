@@ -216,7 +216,10 @@ def load_prior(path: str | Path) -> Prior:
     for kind in (GaussianPrior, MixturePrior):
         with suppress(ValueError):
             return kind.load(path)
-    return DiffusionPrior.load(path)
+    try:
+        return DiffusionPrior.load(path)
+    except ValueError as error:
+        raise ValueError(f"{error}: make one with `python -m facevae export`") from error
 
 
 def choose_prior(

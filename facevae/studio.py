@@ -61,7 +61,7 @@ class Studio:
         try:
             prior = latent.load_prior(local(folder) / "prior.safetensors")
         except ValueError as error:
-            raise NotAModel(f"{error}: make one with `python -m facevae export`") from error
+            raise NotAModel(str(error)) from error
         if prior.latents != model.config.latents:
             raise NotAModel(
                 f"the prior in {folder} is of a model of {prior.latents} latents, not of "

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from facevae import directions, judge, metrics, prepare
+from facevae import directions, judge, metrics, prepare, reach
 from facevae import guide as guiding
 from facevae.__main__ import main
 from facevae.guide import ATTRIBUTES, Guide, labelled
 from facevae.judge import Judge, JudgeConfig
+from facevae.latent import GaussianPrior
 from facevae.mappers import UNITS, Mapper
 from facevae.model import FaceVAE, ModelConfig
 from facevae.steering import Sitters
@@ -156,19 +157,27 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     guide, faces, tmp_path, monkeypatch, capsys
 ):
     FaceVAE(ModelConfig((3, 32, 32), latents=48, channels=(8,))).save_pretrained(tmp_path / "it")
+    GaussianPrior(torch.zeros(48), torch.eye(48)).save(tmp_path / "it" / "prior.safetensors")
     taught = []
 
     def fitted(model, faces, reader, seed, steps, tutors, workers):
         taught.append([one.heads.lines.bias[0].item() for one in (reader, *tutors)])
-        return replace(guide, reader=reader)
+        return replace(guide, reader=reader, model=model.fingerprint())
+
+    def longer(studio, readers, faces, seed):
+        assert [one.heads.lines.bias[0].item() for one in readers] == taught[-1]
+        ways = studio.guide.ways
+        return ways | {"Bald": replace(ways["Bald"], reach=(7.5, 8.5))}
 
     monkeypatch.setattr(Guide, "fit", fitted)
+    monkeypatch.setattr(reach, "lengthened", longer)
     command = ["guide", f"{tmp_path}/it", "--data", f"{faces.folder}",
                "--reader", f"{tmp_path}/reader", "--tutors", "1"]  # fmt: skip
     assert main([*command, "--epochs", "1"]) == 0
     out = capsys.readouterr().out
     assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
     made = Guide.load(tmp_path / "it")
+    assert made.way("Bald").reach == (7.5, 8.5)
     assert [*made.ways] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
     kept = [
         tmp_path / "reader" / name for name in ("judge.safetensors", "tutor1/judge.safetensors")
@@ -180,6 +189,13 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
     first, second = taught
     assert first == second and first[0] != first[1]  # the tutor is another network, kept as well
     assert Judge.load(tmp_path / "reader" / "tutor1").config == made.reader.config
+
+
+def test_a_folder_without_a_prior_is_refused_before_anything_is_taught(faces, tmp_path, capsys):
+    FaceVAE(ModelConfig((3, 32, 32), latents=8, channels=(8,))).save_pretrained(tmp_path / "it")
+    assert main(["guide", f"{tmp_path}/it", "--data", f"{faces.folder}"]) == 2
+    said = capsys.readouterr().err
+    assert "prior.safetensors holds no fitted prior" in said and "facevae export" in said
 
 
 def test_several_processes_steer_as_one_does(faces):
