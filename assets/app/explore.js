@@ -7,7 +7,7 @@ const ordinal = (n) => n + { one: "st", two: "nd", few: "rd", other: "th" }[ORDI
 const DECADES = [5, 10, 20, 30, 40, 50, 60, 70, 80];
 
 class FaceExplorer extends HTMLElement {
-  #pinned = { seed: 1, temperature: 0.8, index: 0 };
+  #pinned = { seed: 0, temperature: 0.8, index: 0 };
   #soon = 0; // the timer of the nearest faces
   #latents = null; // of the map, or null for the main axes
 
@@ -19,7 +19,7 @@ class FaceExplorer extends HTMLElement {
         <div class="tiles"></div>
         <div class="settings">
           <button type="button" class="another">Another dozen</button>
-          <label>Seed <input class="seed" type="number" min="0" max="99999" step="1" value="1"></label>
+          <label>Seed <input class="seed" type="number" min="0" max="99999" step="1" value="0"></label>
           <label class="wide">Variety <input class="temperature" type="range" min="0.2" max="1.4" step="0.1" value="0.8"></label>
           <label class="settled">Age <select class="years" aria-label="Age of the faces"><option value="">any</option>${DECADES.map((years) => `<option>${years}</option>`).join("")}</select></label>
           <label class="settled">Gender <select class="gender" aria-label="Gender of the faces"><option value="">any</option><option value="1">female</option><option value="0">male</option></select></label>
