@@ -18,7 +18,7 @@ from facevae.latent import MixturePrior
 
 WIDTH, BLOCKS, WAVES = 384, 3, 32  # of the denoiser; how many waves tell it the noise
 NOISIEST, LEAST, CURVE = 20.0, 0.02, 7.0  # noise on the way of a draw, faces' own spread being 1
-STEPS = 12  # of that way, as equations 5 and 7 of the source place and take them
+STEPS = 12  # of that way, placed by equation 5 of the source and taken by its algorithm 1
 
 
 class Denoiser(nn.Module):
