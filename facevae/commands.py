@@ -169,8 +169,9 @@ def guide(asked: argparse.Namespace) -> None:
     from facevae.trial import School
 
     finder()  # steering draws hair by it: better missed now than after half an hour
-    load_prior(Path(asked.model) / "prior.safetensors")  # and a studio has one
+    prior = load_prior(Path(asked.model) / "prior.safetensors")
     model, faces = facevae.FaceVAE.from_pretrained(asked.model), facevae.load_faces(asked.data)
+    facevae.Studio(model, prior)  # it makes one: this, too
     extra = [facevae.load_faces(folder) for folder in asked.reader_data]
     readable = [name for name in ATTRIBUTES if name != "Young"]  # that one is told by the age
     school = School([faces, *extra], readable, asked.seed, asked.epochs, None, asked.reader)
@@ -180,7 +181,7 @@ def guide(asked: argparse.Namespace) -> None:
     found = Guide.fit(model, faces, reader, asked.seed, asked.steps, tutors, cores())
     found.save(asked.model)
     if asked.steps:
-        studio = facevae.Studio.load(asked.model)
+        studio = facevae.Studio(model, prior, found)
         found = replace(found, ways=lengthened(studio, [reader, *tutors], faces, asked.seed))
         found.save(asked.model)
     low, high = found.curves.span

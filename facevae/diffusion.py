@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from facevae.files import write_safetensors
 from facevae.latent import MixturePrior
 
+UNREADABLE = (OSError, KeyError, IndexError, TypeError, RuntimeError)
 WIDTH, BLOCKS, WAVES = 384, 3, 32  # of the denoiser; how many waves tell it the noise
 NOISIEST, LEAST, CURVE = 20.0, 0.02, 7.0  # noise on the way of a draw, faces' own spread being 1
 STEPS = 12  # of that way, placed by equation 5 of the source and taken by its algorithm 1
@@ -155,6 +156,6 @@ class DiffusionPrior:
             width = len(held["denoiser"]["into.bias"])
             denoiser = Denoiser(mixture.latents, len(mixture.means), width)
             denoiser.load_state_dict(held["denoiser"])
-        except (OSError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            return cls(mixture, denoiser.requires_grad_(False).eval())
+        except (*UNREADABLE, SafetensorError) as error:
             raise ValueError(f"{path} holds no fitted prior ({error})") from error
-        return cls(mixture, denoiser.requires_grad_(False).eval())

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import OneCycleLR
 from torch.optim.swa_utils import AveragedModel
@@ -23,6 +22,7 @@ from facevae.judge import Judge, pictures
 from facevae.latent import MixturePrior
 from facevae.memory import keep_freed
 from facevae.model import FaceVAE
+from facevae.teaching import moved
 
 BATCH, RATE, DECAY, DROPOUT = 384, 1e-3, 0.05, 0.1  # AdamW's
 NOISE = (-0.3, 1.3)  # of its logarithm in lessons: mean and standard deviation
@@ -51,6 +51,9 @@ def gathered(
     Args:
         looks: codes a training face, each of another look at it (mirrored, shifted, scaled, in
             another light), so that faces are not learnt by heart; at least 1, the face as it is.
+
+    Raises:
+        ValueError: too few faces for so many kinds.
     """
     from sklearn.cluster import KMeans
 
@@ -61,6 +64,8 @@ def gathered(
     of_seen, of_unseen = (
         torch.from_numpy(labels).long() for labels in (found.labels_, found.predict(unseen))
     )
+    if of_seen.bincount().min() < 2:
+        raise ValueError(f"{len(of_seen)} faces are too few for {kinds} kinds: ask for fewer kinds")
     plain = metrics.posteriors(model, faces, split["train"]).mean  # (N, D)
     generator = torch.Generator().manual_seed(seed)
     more = [
@@ -170,12 +175,8 @@ def _looked_at(
         def chance(*shape: int, count: int = len(images)) -> Tensor:
             return by * (2 * torch.rand(count, *shape, generator=generator) - 1)
 
-        scale = 1 + chance()
-        transform = torch.zeros(len(images), 2, 3)
-        transform[:, 0, 0], transform[:, 1, 1] = scale * (-1.0 if mirrored else 1.0), scale
-        transform[:, :, 2] = chance(2)
-        grid = F.affine_grid(transform, list(images.shape), align_corners=False)
-        moved = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-        lit = (moved - 0.5) * (1 + chance(1, 1, 1)) + 0.5 + chance(1, 1, 1)
+        mirror = torch.full((len(images),), -1.0 if mirrored else 1.0)
+        other = moved(images, mirror, 1 + chance(), chance(2))
+        lit = (other - 0.5) * (1 + chance(1, 1, 1)) + 0.5 + chance(1, 1, 1)
         codes.append(model.encode(lit.clamp(0, 1)).mean)
     return torch.cat(codes)

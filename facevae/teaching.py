@@ -130,16 +130,23 @@ def disturbed(images: Tensor, generator: torch.Generator) -> Tensor:
 
     mirror = torch.where(between(0, 1) < 0.5, -1.0, 1.0)[:, 0, 0, 0]
     scale = between(0.92, 1.08)[:, 0, 0, 0]
-    transform = torch.zeros(count, 2, 3)
-    transform[:, 0, 0], transform[:, 1, 1] = mirror * scale, scale
-    transform[:, :, 2] = torch.rand(count, 2, generator=generator) * 0.16 - 0.08  # ± 4 % of S
-    grid = F.affine_grid(transform, list(images.shape), align_corners=False)
-    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    shift = torch.rand(count, 2, generator=generator) * 0.16 - 0.08  # ± 4 % of S
+    images = moved(images, mirror, scale, shift)
     sigma = torch.rand(1, generator=generator).item() * 1.2 + 0.3  # pixels, one a batch
     images = torch.where(between(0, 1) < 2 / 3, blurred(images, sigma), images)
     tint = torch.rand(count, 3, 1, 1, generator=generator) * 0.06 - 0.03
     images = (images - 0.5) * between(0.75, 1.25) + 0.5 + between(-0.12, 0.12) + tint
     return images.clamp(0, 1)
+
+
+def moved(images: Tensor, mirror: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    """Images (N, C, S, S), each looked at anew: mirrored where `mirror` (N,) is −1, not 1, its
+    frame `scale` (N,) times as wide and moved by `shift` (N, 2) in halves of the side."""
+    transform = torch.zeros(len(images), 2, 3)
+    transform[:, 0, 0], transform[:, 1, 1] = mirror * scale, scale
+    transform[:, :, 2] = shift
+    grid = F.affine_grid(transform, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:

@@ -127,6 +127,7 @@ def test_a_foreign_or_broken_file_is_refused_in_a_sentence(ringed, tmp_path):
         held | {"mixture.more": torch.zeros(1)},
         {"other": torch.zeros(3)},
         {k: v for k, v in held.items() if k.startswith("mixture")},
+        held | {"mixture.factors": torch.zeros(1, 3, 3)},
     ):
         save_file(changed, path)
         with pytest.raises(ValueError, match="holds no fitted prior"):
@@ -169,6 +170,16 @@ def test_kinds_part_faces_as_the_reader_sees_them(faces, model):
     assert torch.allclose(mirrored, flipped, atol=1e-3)
     moved = (other - plain).norm(dim=1).mean() / (plain - plain.mean(0)).norm(dim=1).mean()
     assert 0.01 < moved < 0.9  # another look at the same face
+
+
+def test_too_few_faces_for_so_many_kinds_are_told(faces, model):
+    rows = faces.split(0)["train"]
+    ids = {float(light): k for k, light in enumerate(faces.tensor(rows).mean((1, 2, 3)))}
+    odd = SimpleNamespace(  # all alike but one
+        features=lambda x: torch.tensor([[float(ids.get(float(one.mean())) == 0)] for one in x])
+    )
+    with pytest.raises(ValueError, match=f"{len(rows)} faces are too few for 2 kinds"):
+        gathered(model, faces, odd, 2, looks=1)
 
 
 def test_the_command_puts_the_prior_beside_the_model(faces, model, tmp_path, monkeypatch, capsys):
