@@ -63,6 +63,11 @@ class Face:
         wider = self.alignment.wider(WIDE, WIDE_AT)
         return finder().find(to_tensor([wider.crop(self.photo, SIDE)]))
 
+    @cached_property
+    def shares(self) -> dict:
+        """How much of each way it goes, once that has been looked at: see `facevae.pace`."""
+        return {}
+
     def residual(self, size: int) -> Tensor:
         """What the decoder's picture lacks of the photo, (1, 3, size, size) in −1 … 1."""
         return to_tensor([self.crop_at(size)]) - enlarged(self.decoded, size)

@@ -18,6 +18,7 @@ from facevae.face import Face, gathered
 from facevae.files import local
 from facevae.guide import Guide
 from facevae.model import FaceVAE
+from facevae.pace import paced
 from facevae.photo import PhotoLike, open_scaled
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
@@ -227,7 +228,7 @@ class Studio:
         Raises:
             ValueError: an attribute is unknown or cannot move, or a number is outside its range.
         """
-        steps = self.guide.steps(face.mean, wanted, locked)
+        steps = self.steps(face, wanted, locked)
         codes = face.mean + torch.cat([face.mean[:0], *steps.values()]).cumsum(0)  # (K, D)
         regions = [self.guide.way(name).region(wanted[name], face.hair) for name in steps]
         change, holds = composed(torch.cat([face.decoded, self.model.decode(codes)]), regions)
@@ -241,6 +242,13 @@ class Studio:
             return greyed(drawn, face.hair, grey) if grey else drawn
 
         return self._shown(face, picture, detail, size, paste, dyed)
+
+    def steps(
+        self, face: Face, wanted: Mapping[str, float], locked: Iterable[str] = ()
+    ) -> dict[str, Tensor]:
+        """What each wanted attribute adds to the face's code, (1, D), as far as this face needs it:
+        `Guide.steps` of `pace.paced`."""
+        return self.guide.steps(face.mean, paced(self.model, self.guide, face, wanted), locked)
 
     @torch.inference_mode()
     def age(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from facevae.hair import beside
 from facevae.mappers import UNITS, Mapper
 from facevae.regions import SIDE, Region
 
-FORMAT = "1"  # of a file of ways
+FORMAT = "2"  # of a file of ways
 DYES = {"Black_Hair", "Blond_Hair", "Gray_Hair"}  # drawn off the face: a reader alone is content
 # with grey hair that comes with a doll's eyes and cheeks
 HAIR = dict.fromkeys(DYES, (True, True)) | {"Bald": (True, False)}  # on, off: drawn on hair, where
@@ -33,12 +34,15 @@ class Way:
         direction: in the latents. reach: how far along it, and against it, strength 1 and −1 lie.
         regions: where on the face the one and the other are drawn.
         mappers: how the one and the other bend with the face.
+        enough: logits of the reader at which a face has gone far enough, to 1 and to −1; without a
+            bound each goes all the way. See `facevae.pace`.
     """
 
     direction: Direction
     reach: tuple[float, float]
     regions: tuple[Region, Region]
     mappers: tuple[Mapper, Mapper]
+    enough: tuple[float, float] = (math.inf, math.inf)
 
     @classmethod
     def straight(cls, direction: Direction) -> Way:
@@ -80,7 +84,10 @@ def save(path: str | Path, ways: Mapping[str, Way], model: str = "") -> None:
 
     model: fingerprint of the model in whose latents they lie.
     """
-    told = {name: {"method": w.direction.method, "reach": w.reach} for name, w in ways.items()}
+    told = {
+        name: {"method": w.direction.method, "reach": w.reach, "enough": w.enough}
+        for name, w in ways.items()
+    }
     tensors = {
         f"{name}.{part}": tensor for name, w in ways.items() for part, tensor in _parts(w).items()
     }
@@ -131,7 +138,7 @@ def _way(name: str, told: Mapping, tensors: Mapping[str, Tensor]) -> Way:
     if wrong := [key for key, shape in shapes.items() if part[key].shape != shape]:
         raise TypeError(f"{name}.{wrong[0]} is of the shape {tuple(part[wrong[0]].shape)}")
     direction = Direction(name, told["method"], part["vector"], part["has"], part["lacks"])
-    up, down = (float(reach) for reach in told["reach"])
+    reach, enough = ((float(up), float(down)) for up, down in (told["reach"], told["enough"]))
     on, off = (Region(*maps[:, None, None]) for maps in part["regions"])
     give, take = (Mapper(*one) for one in zip(part["into"], part["bias"], part["out"], strict=True))
-    return Way(direction, (up, down), (on, off), (give, take))
+    return Way(direction, reach, (on, off), (give, take), enough)

@@ -121,7 +121,7 @@ def test_a_guide_is_read_back_as_it_was(guide, tmp_path):
     guide.save(tmp_path)
     again = Guide.load(tmp_path)
     wanted = {"Smiling": 1.0, "Beard": -1.0}
-    assert torch.equal(again.placed(code(), wanted), guide.placed(code(), wanted))
+    assert torch.allclose(again.placed(code(), wanted), guide.placed(code(), wanted), atol=1e-5)
     for name, at in wanted.items():
         regions = [one.way(name).region(at, torch.ones(1, 1, 4, 4)).where for one in (again, guide)]
         assert torch.allclose(*regions, atol=1e-3)
@@ -164,20 +164,20 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
         taught.append([one.heads.lines.bias[0].item() for one in (reader, *tutors)])
         return replace(guide, reader=reader, model=model.fingerprint())
 
-    def longer(studio, readers, faces, seed):
+    def further(studio, readers, faces, seed):
         assert [one.heads.lines.bias[0].item() for one in readers] == taught[-1]
         ways = studio.guide.ways
-        return ways | {"Bald": replace(ways["Bald"], reach=(7.5, 8.5))}
+        return ways | {"Bald": replace(ways["Bald"], reach=(7.5, 8.5), enough=(1.25, 2.0))}
 
     monkeypatch.setattr(Guide, "fit", fitted)
-    monkeypatch.setattr(reach, "lengthened", longer)
+    monkeypatch.setattr(reach, "measured", further)
     command = ["guide", f"{tmp_path}/it", "--data", f"{faces.folder}",
                "--reader", f"{tmp_path}/reader", "--tutors", "1"]  # fmt: skip
     assert main([*command, "--epochs", "1"]) == 0
     out = capsys.readouterr().out
     assert '"balanced_accuracy"' in out and "it: 13 attributes, ages" in out
     made = Guide.load(tmp_path / "it")
-    assert made.way("Bald").reach == (7.5, 8.5)
+    assert made.way("Bald").reach == (7.5, 8.5) and made.way("Bald").enough == (1.25, 2.0)
     assert [*made.ways] == [*ATTRIBUTES] and "Young" not in made.reader.config.attributes
     kept = [
         tmp_path / "reader" / name for name in ("judge.safetensors", "tutor1/judge.safetensors")

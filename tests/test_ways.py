@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -24,7 +26,7 @@ def some(name, seed, latents=6):
     give, take = (
         Mapper(numbers(UNITS, latents), numbers(UNITS), numbers(latents, UNITS)) for _ in range(2)
     )
-    return Way(direction, (1 / 3, 2.1), (on, off), (give, take))
+    return Way(direction, (1 / 3, 2.1), (on, off), (give, take), (1.75, math.inf))
 
 
 @pytest.fixture
@@ -42,7 +44,8 @@ def test_what_is_stored_comes_back_to_the_bit(stored, tmp_path):
     assert model == "a model's fingerprint" and [*found] == ["Smiling", "Bangs"]
     for name, was in stored.items():
         now = found[name]
-        assert now.reach == was.reach and now.direction.method == "steered"
+        assert (now.reach, now.enough) == (was.reach, was.enough)
+        assert now.direction.method == "steered"
         assert torch.equal(now.strength(CODES), was.strength(CODES))
         for off in (0, 1):
             assert torch.equal(now.placed(CODES, off), was.placed(CODES, off))
@@ -121,8 +124,8 @@ def test_ways_whose_parts_do_not_fit_are_refused_by_name(harm, stored, tmp_path)
 def test_a_foreign_file_is_refused_by_name(stored, tmp_path):
     path = tmp_path / "w.safetensors"
     ways.save(path, stored)
-    save_file(load_file(path), path, header(path) | {"format": "2"})
-    with pytest.raises(ValueError, match="its format is 2, this reads 1"):
+    save_file(load_file(path), path, header(path) | {"format": "1"})
+    with pytest.raises(ValueError, match="its format is 1, this reads 2"):
         ways.load(path)
     for content in (b"nothing", None):
         path.write_bytes(content) if content else path.unlink()

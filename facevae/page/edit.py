@@ -70,8 +70,9 @@ def redraw(desk: Desk, face: Sitter, wish: dict) -> dict:
         picture = desk.studio.edit(face, wanted, detail, locked, SIDE)
     except ValueError as error:
         return {"error": in_words(error)}
-    code = desk.studio.guide.placed(face.mean, wanted, locked)
-    return {"picture": jpeg(picture), "now": desk.studio.guide.strengths(code)}
+    code = face.mean + sum(desk.studio.steps(face, wanted, locked).values())
+    now = desk.studio.guide.strengths(code) | wanted  # where this face is done sooner: `pace`
+    return {"picture": jpeg(picture), "now": now}
 
 
 def keep(desk: Desk, face: Sitter, wish: dict) -> dict:
