@@ -217,7 +217,8 @@ class Studio:
         size: int | None = None,
         paste: bool = False,
     ) -> Image.Image:
-        """The face with attributes at the wanted strengths: 1 has it, −1 has it not.
+        """The face with attributes at the wanted strengths: 1 has it, −1 has it not, as soon as the
+        guide's reader sees that in this face's picture (`facevae.pace`).
 
         Args:
             locked: attributes whose own strength must not move, unless they are wanted.
