@@ -165,7 +165,7 @@ def guide(asked: argparse.Namespace) -> None:
     from facevae.guide import ATTRIBUTES, Guide
     from facevae.hair import finder
     from facevae.packets import cores
-    from facevae.reach import measured
+    from facevae.reach import gauged
     from facevae.trial import School
 
     finder()  # steering draws hair by it: better missed now than after half an hour
@@ -182,7 +182,7 @@ def guide(asked: argparse.Namespace) -> None:
     found.save(asked.model)
     if asked.steps:
         studio = facevae.Studio(model, prior, found)
-        found = replace(found, ways=measured(studio, [reader, *tutors], faces, asked.seed))
+        found = replace(found, ways=gauged(studio, [reader, *tutors], faces, asked.seed))
         found.save(asked.model)
     low, high = found.curves.span
     print(f"{asked.model}: {len(found.ways)} attributes, ages {low} to {high}")

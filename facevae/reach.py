@@ -27,7 +27,7 @@ SURE = torch.arange(0.0, 4.6, 0.25)  # logits of the reader that may be enough
 MOST, FROM = 300, 6000  # training faces it is tried on, out of how many
 
 
-def measured(
+def gauged(
     studio: Studio, readers: Sequence[Judge], faces: FaceSet, seed: int = 0
 ) -> dict[str, Way]:
     """The studio's ways with their reach and with what is `enough` on them.
@@ -59,7 +59,7 @@ def _end(
     way: Way,
     off: int,
 ) -> Way:
-    """A way with its one end measured: longer, if that is worth it, and when it is enough."""
+    """A way with its one end gauged: longer, if that is worth it, and when it is enough."""
     if not sitters:
         return way
     further = () if name in DYES and not off else (LONGER,)  # further on, a dye is only louder

@@ -170,7 +170,7 @@ def test_the_command_teaches_a_reader_once_and_puts_the_guide_beside_the_model(
         return ways | {"Bald": replace(ways["Bald"], reach=(7.5, 8.5), enough=(1.25, 2.0))}
 
     monkeypatch.setattr(Guide, "fit", fitted)
-    monkeypatch.setattr(reach, "measured", further)
+    monkeypatch.setattr(reach, "gauged", further)
     command = ["guide", f"{tmp_path}/it", "--data", f"{faces.folder}",
                "--reader", f"{tmp_path}/reader", "--tutors", "1"]  # fmt: skip
     assert main([*command, "--epochs", "1"]) == 0

@@ -12,7 +12,7 @@ import torch
 from facevae import reach
 from facevae.directions import Direction
 from facevae.pace import SHARES
-from facevae.reach import LONGER, SURE, measured
+from facevae.reach import LONGER, SURE, gauged
 from facevae.ways import Way
 
 LIGHTS = np.linspace(20, 235, 600).astype(np.uint8)  # even: half are dark, half are bright
@@ -67,7 +67,7 @@ def reader(stern=0.0, name="Smiling"):
 
 
 def way(up, down, tutors, faces, name="Smiling"):
-    return measured(studio(up, down, name), [reader(name=name), *tutors], faces)[name]
+    return gauged(studio(up, down, name), [reader(name=name), *tutors], faces)[name]
 
 
 def test_a_way_is_longer_where_the_faces_that_need_it_turn(faces):
@@ -112,6 +112,6 @@ def test_what_no_face_lacks_stays(faces):
 
 def test_without_tutors_and_what_the_reader_is_not_asked_for_stays(faces):
     there = studio(0.3, 0.3)
-    assert measured(there, [reader()], faces) == there.guide.ways
-    found = measured(there, [reader(), reader()], faces)
+    assert gauged(there, [reader()], faces) == there.guide.ways
+    found = gauged(there, [reader(), reader()], faces)
     assert found["Young"] is there.guide.ways["Young"]
