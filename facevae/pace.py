@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -69,23 +69,21 @@ def sureness(read: Readings, name: str, off: bool) -> Tensor:
     return (-1.0 if off else 1.0) * torch.logit(read[name], 1e-4)
 
 
-def least(seen: Tensor, enough: float, shares: Sequence[float] = SHARES) -> Tensor:
-    """The least share of a way (N,) at which what is seen (T, N) is enough; all where it never is.
-
-    Between two shares that were looked at, it is where a straight line says.
-    """
+def least(seen: Tensor, enough: float) -> Tensor:
+    """The least share of a way (N,) at which what is seen (T, N) at `SHARES` is enough; all of it
+    where it never is. Between two that were looked at, it is where a straight line says."""
     sure = seen >= enough
-    after = torch.where(sure.any(0), sure.int().argmax(0), len(shares) - 1)
-    before, at = (after - 1).clamp(min=0), torch.tensor(shares)
+    after = torch.where(sure.any(0), sure.int().argmax(0), len(SHARES) - 1)
+    before, at = (after - 1).clamp(min=0), torch.tensor(SHARES)
     low, high = (seen.gather(0, k[None])[0] for k in (before, after))
     part = ((enough - low) / (high - low).clamp(min=1e-6)).clamp(0, 1)
     return torch.where(sure[0], at[0], torch.lerp(at[before], at[after], part))
 
 
-def between(seen: Tensor, share: Tensor, shares: Sequence[float] = SHARES) -> Tensor:
+def between(seen: Tensor, share: Tensor) -> Tensor:
     """What would be seen (N,) at a share (N,) of the way, of what was seen (T, N) at `SHARES`."""
-    at = torch.tensor(shares)
-    after = torch.bucketize(share, at).clamp(1, len(shares) - 1)
+    at = torch.tensor(SHARES)
+    after = torch.bucketize(share, at).clamp(1, len(SHARES) - 1)
     low, high = (seen.gather(0, k[None])[0] for k in (after - 1, after))
     part = (share - at[after - 1]) / (at[after] - at[after - 1])
     return torch.lerp(low, high, part)
