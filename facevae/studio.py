@@ -14,18 +14,17 @@ from torch import Tensor
 from facevae import latent
 from facevae.align import Eyes, located
 from facevae.dye import spread
-from facevae.face import Face, gathered
+from facevae.face import Face
 from facevae.files import local
 from facevae.guide import Guide
 from facevae.model import FaceVAE
+from facevae.morphing import blended, on_path, shares
 from facevae.pace import paced
 from facevae.photo import PhotoLike, open_scaled
 from facevae.pictures import to_pil, to_tensor
 from facevae.refine import refine as refined
 from facevae.retouch import aged_picture, composed, greyed, greys, redrawn
 from facevae.stored import NotAModel
-from facevae.texture import enlarged
-from facevae.warp import Carrier
 from facevae.ways import DYES
 
 FOLDER = Path(__file__).resolve().parent.parent / "assets" / "studio"
@@ -156,12 +155,9 @@ class Studio:
         Raises:
             ValueError: t or detail is outside 0 … 1, or the path is unknown.
         """
-        if not paste:
-            return self._strip(a, b, [t], detail, path, size)[0]
-        size = self._pasted(a, size)
-        frame = self._strip(a, b, [t], detail, path, size)[0]
-        # what a's photo shows beyond that size fades: there is no such detail of b to meet it
-        return a.alignment.paste(a.photo, frame, a.crop_at(size), detail * (1 - t))
+        side = self._pasted(a, size) if paste else self._side(size)
+        [frame] = on_path(self.model, a, b, [t], detail, path, side)
+        return _put_back(a, frame, detail * (1 - t)) if paste else frame
 
     def morph_strip(
         self,
@@ -175,37 +171,31 @@ class Studio:
         """`steps` pictures from a to b, both ends included; see `morph`."""
         if steps < 2:
             raise ValueError(f"a strip needs at least 2 steps, not {steps}")
-        return self._strip(a, b, torch.linspace(0, 1, steps).tolist(), detail, path, size)
+        ts = torch.linspace(0, 1, steps).tolist()
+        return on_path(self.model, a, b, ts, detail, path, self._side(size))
 
-    @torch.inference_mode()
     def blend(
         self,
         faces: Sequence[Face],
         weights: Sequence[float],
         detail: float = 1.0,
         size: int | None = None,
+        paste: bool = False,
     ) -> Image.Image:
         """Several faces as one: codes, and with `detail` the photos' own detail, in proportion.
 
         Args:
             weights: one a face, none below 0; only their ratios count.
             size: side of the picture in pixels, the model's own by default.
+            paste: give the first face's whole photo with the face put back into it.
 
         Raises:
             ValueError: the weights do not fit, or detail is outside 0 … 1.
         """
-        total = sum(weights)
-        if len(weights) != len(faces) or not 0 < total < math.inf or min(weights) < 0:
-            raise ValueError(f"give a weight for each of the {len(faces)} faces, none below 0")
-        if not 0 <= detail <= 1:
-            raise ValueError("detail runs from 0 to 1")
-        parts = [(face, w / total) for face, w in zip(faces, weights, strict=True) if w > 0]
-        code = torch.stack([share * face.mean for face, share in parts]).sum(0)  # (1, D)
-        size = self._side(size)
-        picture = enlarged(self.model.decode(code), size)  # (1, 3, size, size)
-        if detail > 0:
-            picture = picture + detail * gathered(parts, size)
-        return to_pil(picture)[0]
+        parts = shares(faces, weights)
+        side = self._pasted(faces[0], size) if paste else self._side(size)
+        frame = blended(self.model, faces, parts, detail, side)
+        return _put_back(faces[0], frame, detail * parts[0]) if paste else frame
 
     @torch.inference_mode()
     def edit(
@@ -340,29 +330,11 @@ class Studio:
         own = min(max(self.size, round(face.alignment.side)), PASTE_SIDE)
         return own if size is None else self._side(size)
 
-    @torch.inference_mode()
-    def _strip(
-        self, a: Face, b: Face, ts: list[float], detail: float, path: str, size: int | None
-    ) -> list[Image.Image]:
-        size = self._side(size)
-        decoded = self._decoded(a, b, ts, detail, path)
-        if detail == 0:
-            return to_pil(enlarged(decoded, size))
-        held = Carrier(a.residual(size), b.residual(size), a.points, b.points)
-        frames = []
-        for t, picture in zip(ts, decoded.split(1), strict=True):  # one by one: 25 fill no cache
-            frames += to_pil(torch.add(enlarged(picture, size), held.at(t), alpha=detail))
-        return frames
 
-    @torch.inference_mode()
-    def _decoded(self, a: Face, b: Face, ts: list[float], detail: float, path: str) -> Tensor:
-        """The decoder's pictures along the path, (T, 3, S, S)."""
-        if not all(0 <= value <= 1 for value in (*ts, detail)):
-            raise ValueError("t and detail run from 0 to 1")
-        if path not in latent.PATHS:
-            raise ValueError(f"the path {path!r} is unknown: use one of {[*latent.PATHS]}")
-        t = torch.tensor(ts, dtype=torch.float32)
-        return self.model.decode(latent.PATHS[path](a.mean, b.mean, t))
+def _put_back(face: Face, frame: Image.Image, kept: float) -> Image.Image:
+    """The face's whole photo with a morph of it put back. `kept` is the part that is left of what
+    the photo shows beyond the frame's size: no other photo has such detail to meet it."""
+    return face.alignment.paste(face.photo, frame, face.crop_at(frame.width), kept)
 
 
 def _finite(*numbers: float | None) -> None:

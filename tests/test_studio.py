@@ -103,6 +103,18 @@ def test_a_blend_is_each_face_at_its_corner_and_in_proportion_between(studio, pa
     assert np.abs(itself - np.asarray(a.crop)).max() <= 1  # its landmarks stay where they are
 
 
+def test_a_blend_put_back_changes_the_first_photo_alone_and_only_where_its_face_is(studio, pair):
+    a, b = pair
+    whole = studio.blend(pair, (1, 0), paste=True)
+    assert np.array_equal(whole, a.photo)  # all of the first face: its photo
+    half = np.asarray(studio.blend((a, b, a), (1, 2, 1), paste=True))
+    changed = (half != np.asarray(a.photo)).any(-1)
+    left, top, right, bottom = a.alignment._bounds(margin=0)
+    assert changed.mean() > 0.01
+    changed[max(top, 0) : bottom, max(left, 0) : right] = False
+    assert not changed.any()
+
+
 class Marked(facevae.Face):
     """A face whose residual is nothing but a soft spot, 0.4 high, on its nose."""
 
