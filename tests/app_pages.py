@@ -116,6 +116,19 @@ def wait_for_new_canvas(page, old: str) -> None:
     page.wait_for_function(f"old => {CANVAS} !== old", arg=old)
 
 
+def film(page, button, folder) -> tuple[Image.Image, float]:
+    """The animation that a button saves, opened, and how many seconds it lasts."""
+    with page.expect_download() as download:
+        button.click()
+    file = folder / download.value.suggested_filename
+    download.value.save_as(file)
+    animation, lasts = Image.open(file), 0
+    for frame in range(animation.n_frames):
+        animation.seek(frame)
+        lasts += animation.info["duration"]
+    return animation, lasts / 1000
+
+
 def crop(page, side: str) -> str:
     return page.locator(f".{side} figure img").get_attribute("src")
 

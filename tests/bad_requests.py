@@ -17,6 +17,7 @@ from tests.page_client import API, PageClient, Refused
 Said = tuple[int, str]
 WISH = {"wanted": {}, "locked": [], "detail": 1}
 AGES = {"own": 30, "gender": 1, "detail": 1}
+FILM = {"seconds": 2, "side": 320}
 MB = 1_000_000
 
 
@@ -104,7 +105,10 @@ CASES: dict[str, Callable[[PageClient], Awaitable[Said]]] = {
     "nothing to keep": editor("keep", WISH),
     "no age": partial(live, "face-ages", "strip", AGES | {"own": "old"}),
     "an age of nothing": partial(live, "face-ages", "keep", AGES),
-    "a foreign format": partial(live, "face-ages", "animate", AGES | {"kind": "../../EXE"}),
+    "a foreign format": partial(live, "face-ages", "animate", AGES | {"kind": "../../EXE"} | FILM),
+    "a foreign length": partial(
+        live, "face-ages", "animate", AGES | FILM | {"kind": "GIF", "seconds": 10**9}
+    ),
     "weights of nothing": partial(live, "morph-pad", "blend", {"weights": [0, 0], "detail": 1}),
     "too many weights": partial(live, "morph-pad", "blend", {"weights": [1] * 9, "detail": 1}),
     "weights in words": partial(live, "morph-pad", "blend", {"weights": "all", "detail": 1}),

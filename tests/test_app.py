@@ -13,6 +13,7 @@ from tests.app_pages import (
     CANVAS,
     PORTRAITS,
     crop,
+    film,
     line,
     name,
     photo_file,
@@ -159,7 +160,7 @@ def test_saves_an_animation_and_keeps_no_copy(visit, uploads, tmp_path, kind):
         assert file.read_bytes()[4:8] == b"ftyp"
     else:
         animation = Image.open(file)
-        assert animation.n_frames == 2 * desk.SAVED_FRAMES - 2  # there and back
+        assert animation.n_frames == 2 * desk.saved_frames(desk.SAVED_SECONDS) - 2  # there and back
         assert animation.size == (desk.SIDE, desk.SIDE)
     assert not list(uploads.rglob("morph*"))
 
@@ -169,17 +170,10 @@ def test_length_and_size_of_an_animation_are_chosen(visit, tmp_path):
     for label, wanted in (("Length", "4 s"), ("Size", "160 px")):
         page.get_by_label(label, exact=True).click()
         page.get_by_role("option", name=wanted).click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="GIF").click()
-    download.value.save_as(tmp_path / "morph.gif")
-    with Image.open(tmp_path / "morph.gif") as animation:
-        assert animation.size == (160, 160)
-        frames, lasts = animation.n_frames, 0
-        for frame in range(frames):
-            animation.seek(frame)
-            lasts += animation.info["duration"]
-    assert frames == 2 * 48 - 2  # there and back, 12 a second
-    assert lasts / 1000 == pytest.approx(2 * 4, rel=0.1)  # hundredths of a second a frame
+    animation, lasts = film(page, page.get_by_role("button", name="GIF"), tmp_path)
+    assert animation.size == (160, 160)
+    assert animation.n_frames == 2 * 4 * desk.SAVED_RATE - 2  # there and back
+    assert lasts == pytest.approx(2 * 4, rel=0.1)  # hundredths of a second a frame
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from PIL import Image
 
 import app
@@ -12,6 +13,7 @@ from tests.app_pages import (
     PORTRAITS,
     WIDTHS,
     count_live,
+    film,
     line,
     name,
     open_tab,
@@ -129,13 +131,17 @@ def test_a_new_face_brings_its_own_age_and_can_be_saved_as_an_animation(
     corrected(page)
     assert f"About {years}, female" in page.locator(".guess").inner_text()
     assert near(at(page, 20), studio.age(hopper, 20, size=desk.SIDE))
-    with page.expect_download() as download:
-        page.locator("face-ages").get_by_role("button", name="GIF").click()
-    assert download.value.suggested_filename == "ageing.gif"
-    download.value.save_as(tmp_path / "ageing.gif")
-    with Image.open(tmp_path / "ageing.gif") as animation:
-        assert animation.n_frames == 2 * desk.SAVED_FRAMES - 2  # there and back
-        assert animation.size == (desk.SIDE, desk.SIDE)
+    save = page.locator("face-ages").get_by_role("button", name="GIF")
+    animation, lasts = film(page, save, tmp_path)
+    assert animation.filename.endswith("ageing.gif") and animation.size == (desk.SIDE, desk.SIDE)
+    assert animation.n_frames == 2 * desk.saved_frames(desk.SAVED_SECONDS) - 2  # there and back
+    page.get_by_label("Length of the animation").select_option("1 s")
+    page.get_by_label("Size of the animation").select_option("160 px")
+    animation, shorter = film(page, save, tmp_path)
+    assert animation.size == (160, 160) and shorter == pytest.approx(lasts / 2, rel=0.1)
+    animation.seek(0)
+    youngest = studio.age(hopper, 10, size=160)
+    assert np.abs(np.asarray(animation.convert("RGB"), float) - youngest).mean() < 8  # 256 colours
     assert not list(uploads.rglob("ageing*"))
 
 

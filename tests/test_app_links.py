@@ -106,3 +106,27 @@ def test_the_address_brings_back_the_morph_but_no_photo(visit):
     assert [name(page, side).inner_text() for side in ("first", "second")] == NAMES
     usual = {"tab": "morph", "at": 0.5, "detail": 1, "path": "linear"}
     assert link() == usual | {"first": {"portrait": NAMES[0]}, "second": {"portrait": NAMES[1]}}
+
+
+def test_the_address_brings_back_the_pad_with_all_its_faces(visit):
+    page = visit()
+    pad, count = "morph-pad canvas", count_live(page)
+    page.get_by_label("3", exact=True).check()
+    page.wait_for_selector("morph-pad[ready]")
+    page.locator(".third").get_by_role("button", name="Random face").click()
+    page.wait_for_function("() => decodeURIComponent(location.hash).includes('third')")
+    page.locator("morph-pad .pad").click(position={"x": 90, "y": 120})
+    before = settled(page, pad, count)
+    place = "document.querySelector('morph-pad').place"
+    chosen, drawn = page.evaluate(place), page.locator(".third figure").get_attribute("data-origin")
+    reopen(page)
+    page.wait_for_selector("morph-pad[ready]")
+    assert page.get_by_label("3", exact=True).is_checked()
+    assert np.array_equal(settled(page, pad, count), before) and page.evaluate(place) == chosen
+    assert page.locator(".third figure").get_attribute("data-origin") == drawn
+    broken = {"third": 5, "faces": "4", "place": [None, 9]}
+    for faces, seen in ((7, "2"), ([], "2"), (4, "4")):
+        reopen(page, {"tab": "morph"} | broken | {"faces": faces})
+        page.locator(f".morph[data-faces='{seen}']").wait_for()
+        assert page.get_by_label(seen, exact=True).is_checked()
+    assert page.evaluate(place) == [0.5, 1]

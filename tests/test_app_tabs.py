@@ -2,15 +2,20 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
+import app
 import facevae
-from facevae.page import explore
+from facevae.page import desk, explore
 from facevae.page.desk import PORTRAITS as FILES
 from facevae.page.desk import RESTED
+from facevae.photo import open_photo
 from tests.app_pages import (
+    PORTRAITS,
     WIDTHS,
     count_live,
     crop,
+    film,
     name,
     open_tab,
     picture,
@@ -64,6 +69,53 @@ def test_the_pad_shows_each_face_at_its_corner_with_one_request_at_a_time(
     wait_for_change(page, PAD, before)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".fourth").is_visible() == (many == 4)
+
+
+def test_play_goes_round_the_faces_until_paused_or_out_of_sight(visit):
+    page = visit()
+    page.get_by_label("3", exact=True).check()
+    page.wait_for_selector("morph-pad[ready]")
+    near = "([x, y]) => Math.hypot(pad.place[0] - x, pad.place[1] - y) < 0.1"
+    pad = "const pad = document.querySelector('morph-pad');"
+    play = page.locator("morph-pad button.play")
+    page.evaluate(f"{pad} pad.place = [0.9, 0.05]")  # near the second face
+    play.click()
+    for corner in ([1, 0], [0.5, 0.87], [0, 0]):
+        page.wait_for_function(f"place => {{ {pad} return ({near})(place); }}", arg=corner)
+    assert play.get_attribute("aria-label") == "Pause"
+    play.click()
+    rest = page.evaluate(f"(() => {{ {pad} return pad.place; }})()")
+    page.wait_for_timeout(150)
+    assert page.evaluate(f"(() => {{ {pad} return pad.place; }})()") == rest
+    play.click()
+    page.get_by_role("tab", name="Learn").click()
+    page.wait_for_function("document.querySelector('morph-pad .play').ariaPressed === 'false'")
+
+
+def test_the_pad_is_saved_as_a_way_round_all_faces_and_as_a_photo(visit, studio, tmp_path):
+    page = visit()
+    page.get_by_label("4", exact=True).check()
+    page.wait_for_selector("morph-pad[ready]")
+    page.get_by_label("Length", exact=True).click()
+    page.get_by_role("option", name="1 s").click()
+    animation, lasts = film(page, page.get_by_role("button", name="GIF"), tmp_path)
+    way = desk.saved_frames(1, 4) - 1  # frames from one face to the next
+    assert animation.n_frames == 4 * way and lasts == pytest.approx(4, rel=0.1)
+    for stop, side in enumerate(("first", "second", "fourth", "third")):
+        animation.seek(stop * way)
+        shown = np.asarray(animation.convert("RGB"), float)
+        assert np.abs(shown - picture(crop(page, side))).mean() < 8  # 256 colours
+    page.evaluate("document.querySelector('morph-pad').place = [0, 1]")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Photo", exact=True).click()
+    download.value.save_as(tmp_path / "photo.png")
+    with Image.open(tmp_path / "photo.png") as saved:
+        whole = studio.read(saved.convert("RGB"))
+        assert saved.size == open_photo(PORTRAITS[0], app.MAX_SIDE).size
+    third = studio.sample(1, desk.STRANGERS[0])[0].resize(whole.crop.size)
+    was, now = (np.abs(np.asarray(one, float) - np.asarray(third)).mean() for one in (
+        studio.read(open_photo(PORTRAITS[0], app.MAX_SIDE)).crop, whole.crop))  # fmt: skip
+    assert now < was / 2  # the third face, in the first one's photo
 
 
 def test_a_new_face_and_the_detail_reach_the_pad(visit):

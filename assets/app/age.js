@@ -30,12 +30,16 @@ class FaceAges extends HTMLElement {
         <label class="how"><span>Photo detail</span><span class="controls"><input type="range" class="detail" min="0" max="1" step="0.05" value="1"></span></label>
         <h2>Keep it</h2>
         <div class="save"></div>
+        <div class="sizes">
+          <label>Length <select class="length" aria-label="Length of the animation"></select></label>
+          <label>Size <select class="size" aria-label="Size of the animation"></select></label>
+        </div>
       </section>
       <section class="decades" aria-label="By decade"></section>`;
     const find = (selector) => this.querySelector(selector);
     [this.player, this.shown, this.status] = ["strip-player", ".age-now", ".status"].map(find);
     [this.own, this.detail, this.guess] = [".own", ".detail", ".guess"].map(find);
-    [this.decades, this.saving] = [".decades", ".save"].map(find);
+    [this.decades, this.saving, this.length, this.size] = [".decades", ".save", ".length", ".size"].map(find);
     this.genders = [...this.querySelectorAll("[name=gender]")];
     this.player.addEventListener("position", () => this.#tell());
     this.own.addEventListener("input", () => this.own.value && this.own.checkValidity() && this.#ask());
@@ -46,7 +50,7 @@ class FaceAges extends HTMLElement {
     LINKS.age = () => this.#estimate && { face: originOf("aged"), ...this.wish, at: Math.round(this.age) };
   }
 
-  connect(server, trigger, { years, decade, kinds, span }) {
+  connect(server, trigger, { years, decade, span, kinds, lengths, length, sides, side }) {
     this.years = years;
     [this.own.min, this.own.max] = span;
     this.ask = newest(
@@ -54,7 +58,10 @@ class FaceAges extends HTMLElement {
       (answer, { face, asked }) => face === this.#face && this.#show(answer, asked === this.#asked),
     );
     years.forEach((age, i) => age % decade === 0 && this.#layStill(age, i));
-    for (const kind of kinds) this.#laySaver(kind, () => server.animate({ ...this.wish, kind }));
+    this.#layChoice(this.length, lengths, length, "s");
+    this.#layChoice(this.size, sides, side, "px");
+    const animation = () => ({ ...this.wish, seconds: +this.length.value, side: +this.size.value });
+    for (const kind of kinds) this.#laySaver(kind, () => server.animate({ ...animation(), kind }));
     this.#laySaver("Photo", () => server.keep({ ...this.wish, at: this.age }));
     this.#laySaver("PNG", () => ({ name: "aged-face.png", uri: this.player.canvas.toDataURL() }));
   }
@@ -144,6 +151,10 @@ class FaceAges extends HTMLElement {
       this.age = age;
     });
     this.decades.append(still);
+  }
+
+  #layChoice(select, values, chosen, unit) {
+    select.append(...values.map((value) => new Option(`${value} ${unit}`, value, false, value === chosen)));
   }
 
   #laySaver(label, make) {

@@ -60,6 +60,11 @@ function draggable(element, moved, step = 0.05) {
   });
 }
 
+function showPlaying(button, playing) {
+  button.setAttribute("aria-pressed", playing);
+  button.setAttribute("aria-label", playing ? "Pause" : "Play");
+}
+
 // Empties a photo input once its photo is read, and turns the camera off.
 function emptyInput(selector) {
   document.querySelector(`${selector} [aria-label="Upload file"]:not(.selected)`)?.click();

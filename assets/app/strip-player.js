@@ -80,13 +80,13 @@ class StripPlayer extends HTMLElement {
       this.#playing = requestAnimationFrame(move);
     };
     this.#playing = requestAnimationFrame(move);
-    this.#showPlaying(true);
+    showPlaying(this.button, true);
   }
 
   pause() {
     cancelAnimationFrame(this.#playing);
     this.#playing = 0;
-    this.#showPlaying(false);
+    showPlaying(this.button, false);
   }
 
   #turn() {
@@ -95,11 +95,6 @@ class StripPlayer extends HTMLElement {
       this.pause();
       this.play();
     }
-  }
-
-  #showPlaying(playing) {
-    this.button.setAttribute("aria-pressed", playing);
-    this.button.setAttribute("aria-label", playing ? "Pause" : "Play");
   }
 
   #seek(position) {

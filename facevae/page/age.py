@@ -16,7 +16,9 @@ from PIL import Image
 
 from facevae.page.desk import (
     KINDS,
-    SAVED_FRAMES,
+    SAVED_LENGTHS,
+    SAVED_SECONDS,
+    SAVED_SIDES,
     SIDE,
     Desk,
     Sitter,
@@ -24,7 +26,8 @@ from facevae.page.desk import (
     encoded,
     jpeg,
     rested,
-)  # fmt: skip
+    saved_frames,
+)
 from facevae.page.parts import LATEST, START, Page, Target, face_side, live, of_face
 from facevae.studio import Studio
 
@@ -58,10 +61,12 @@ def corrected(desk: Desk, face: Sitter, wish: dict) -> tuple[Sitter, float]:
     return replace(face, years=own, gender=int(bool(wish["gender"]))), detail
 
 
-def aged(desk: Desk, face: Sitter, wish: dict, years: Iterable[float]) -> Iterator[Image.Image]:
+def aged(
+    desk: Desk, face: Sitter, wish: dict, years: Iterable[float], side: int = SIDE
+) -> Iterator[Image.Image]:
     face, detail = corrected(desk, face, wish)
     for age in years:
-        yield desk.studio.age(face, float(age), detail, SIDE)
+        yield desk.studio.age(face, float(age), detail, side)
 
 
 def strip(desk: Desk, face: Sitter, wish: dict) -> dict:
@@ -70,10 +75,17 @@ def strip(desk: Desk, face: Sitter, wish: dict) -> dict:
 
 
 def animate(desk: Desk, face: Sitter, wish: dict) -> dict:
-    """An animation of the wish's "kind", young to old and back."""
+    """An animation of the wish's "kind", young to old and back.
+
+    It takes the wish's "seconds" one way and has pictures of "side" pixels.
+    """
+    seconds, side = wish["seconds"], wish["side"]
+    if seconds not in SAVED_LENGTHS or side not in SAVED_SIDES:
+        raise ValueError("this is a length or a size that the page does not offer")
     there = ages(desk.studio)
-    years = np.linspace(there[0], there[-1], SAVED_FRAMES)
-    return animation([*aged(desk, face, wish, years)], f"ageing.{wish['kind'].lower()}")
+    years = np.linspace(there[0], there[-1], saved_frames(seconds))
+    frames = [*aged(desk, face, wish, years, side)]
+    return animation(frames, f"ageing.{wish['kind'].lower()}", seconds)
 
 
 def keep(desk: Desk, face: Sitter, wish: dict) -> dict:
@@ -95,8 +107,9 @@ def build(page: Page) -> None:
             face, crop, line, changes = face_side(desk, "Face", "aged")
         functions = [of_face(page, desk.patient, face, own) for own in (strip, animate, keep)]
         low, high = desk.studio.guide.curves.span
-        player = live("face-ages", *functions, years=years, decade=DECADE, kinds=KINDS,
-                      span=[low, high])  # fmt: skip
+        player = live("face-ages", *functions, years=years, decade=DECADE, span=[low, high],
+                      kinds=KINDS, lengths=SAVED_LENGTHS, length=SAVED_SECONDS,
+                      sides=SAVED_SIDES, side=SIDE)  # fmt: skip
 
     def follow(change: gr.events.Dependency) -> None:
         change.then(desk.patient.of(partial(look, desk)), face, player, **LATEST)

@@ -34,9 +34,10 @@ STRANGERS = (36, 56)  # seeds of the third and fourth face to begin with
 SIDE = 320  # pixels of a frame, which the canvas scales
 FRAMES = 25  # of the strip; the canvas blends between neighbours
 KINDS = ("GIF", "WebP", "MP4")
-SAVED_FRAMES, SAVED_SECONDS = 24, 2.0  # of a saved animation, one way
-SAVED_LENGTHS, SAVED_SIDES = (1, 2, 4, 8), (160, SIDE, 512)  # of a morph: seconds, and pixels
-MOST_FRAMES = 60  # of a long one
+SAVED_LENGTHS, SAVED_SIDES = (1, 2, 4, 8), (160, SIDE, 512)  # seconds one way, and pixels
+SAVED_SECONDS = 2  # to begin with
+SAVED_RATE, MOST_FRAMES = 12, 120  # frames a second, and in all
+ROUND = {2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 3, 2)}  # from face to face round the pad: as the page's
 RESTED = "This page has rested for an hour, and your faces were forgotten. Reload it to go on."
 
 
@@ -131,17 +132,40 @@ class Desk:
         }
 
     def save(
-        self, kind: str, a: Sitter, b: Sitter, detail: float, path: str, seconds: float, side: int
+        self,
+        kind: str,
+        many: int,
+        detail: float,
+        path: str,
+        seconds: float,
+        side: int,
+        *faces: Sitter,
     ) -> dict[str, str]:
-        """An animation, there and back; as a data URI, so that no copy stays on the server."""
-        steps = min(MOST_FRAMES, round(SAVED_FRAMES / SAVED_SECONDS * seconds))
-        frames = self.frames(steps, a, b, detail, path, side)
-        return animation(frames, f"morph.{kind.lower()}", seconds)
+        """An animation from face to face, `seconds` each, and back to the first; as a data URI, so
+        that no copy stays on the server."""
+        stops = [faces[corner] for corner in ROUND[many]]
+        path = path if many == 2 else "linear"  # as the pad shows it
+        frames = []
+        for a, b in zip(stops, [*stops[1:], stops[0]], strict=True):
+            steps = saved_frames(seconds, many)
+            frames += self.frames(steps, a, b, detail, path, side)[:-1]  # whose last comes next
+        return animation(frames, f"morph.{kind.lower()}", many * seconds, pingpong=False)
 
-    def save_photo(self, a: Sitter, b: Sitter, detail: float, path: str, t: float) -> dict:
-        """a's whole photo with the morph put back into it, as a PNG."""
-        _awake(a, b)
-        whole = self.studio.morph(a, b, min(1.0, max(0.0, t)), detail, path, paste=True)
+    def save_photo(
+        self, place: float | list[float], detail: float, path: str, *faces: Sitter
+    ) -> dict:
+        """The first face's whole photo with the morph put back into it, as a PNG without metadata.
+
+        Args:
+            place: on the way from the first face to the second, or the weights of all on the pad.
+        """
+        held = faces[: len(place) if isinstance(place, list) else 2]
+        _awake(*held)
+        if isinstance(place, list):
+            whole = self.studio.blend(held, place, detail, paste=True)
+        else:
+            at = min(1.0, max(0.0, place))
+            whole = self.studio.morph(held[0], held[1], at, detail, path, paste=True)
         return {"name": "morph-photo.png", "uri": encoded(whole, "PNG")}
 
     def blend(self, faces: Sequence[Sitter], weights: Sequence[float], detail: float) -> str:
@@ -154,13 +178,18 @@ def _awake(*faces: Sitter | None) -> None:
         raise rested()
 
 
+def saved_frames(seconds: float, ways: int = 2) -> int:
+    """Frames of one of an animation's ways, which takes so long."""
+    return min(MOST_FRAMES // ways, round(SAVED_RATE * seconds))
+
+
 def animation(
-    frames: list[Image.Image], name: str, seconds: float = SAVED_SECONDS
+    frames: list[Image.Image], name: str, seconds: float, pingpong: bool = True
 ) -> dict[str, str]:
-    """Frames there and back as a file for the page's `download`."""
+    """Frames, there and back if wanted, as a file for the page's `download`."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
-        pictures.save_animation(frames, file, seconds)
+        pictures.save_animation(frames, file, seconds, pingpong)
         return {"name": name, "uri": data_uri(file.read_bytes())}
 
 

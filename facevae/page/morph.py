@@ -24,28 +24,26 @@ def build(page: Page) -> None:
             player = live("strip-player")
             morph_pad(page, faces)
         with gr.Row(elem_classes="controls"):
-            many = gr.Radio(["2", "3", "4"], value="2", label="Faces", elem_classes="many")
+            many = gr.Radio([2, 3, 4], value=2, label="Faces", elem_classes="many")
             detail = gr.Slider(0, 1, 1, step=0.05, label="Photo detail", buttons=[])
             path = gr.Radio(["linear", "spherical"], value="linear", label="Path",
                             elem_classes="path")  # fmt: skip
             with gr.Row(elem_classes="save"):
                 gr.HTML("Save as", apply_default_css=False)
-                savers = {kind: gr.Button(kind, min_width=0, elem_classes="two") for kind in KINDS}
-                whole = gr.Button("Photo", min_width=0, elem_classes="two")
+                savers = {kind: gr.Button(kind, min_width=0) for kind in KINDS}
+                whole = gr.Button("Photo", min_width=0)
                 still = gr.Button("PNG", min_width=0)
                 seconds = choice("Length", SAVED_LENGTHS, SAVED_SECONDS, "s")
                 side = choice("Size", SAVED_SIDES, SIDE, "px")
-    saved, position = gr.JSON(visible=False), gr.Number(visible=False)
+    saved, place = gr.JSON(visible=False), gr.JSON(visible=False)
 
     crops = [side[1] for side in sides.values()]
-    shown = [*faces, *crops, player, detail, path]
+    shown = [*faces, *crops, player, many, detail, path]
     link = gr.JSON(visible=False)
     work = desk.patient.of
     start = page.begins(partial(begin, page))
     opened = page.blocks.load(start, link, shown, js="() => linkedMorph()", **START)
-    begun = "detail => { padDetail(detail); changedFaces(); }"
-    opened.then(None, detail, None, js=begun)
-    wanted = [a, b, detail, path]
+    opened.then(None, [many, detail], None, js="(many, detail) => beginMorph(+many, detail)")
     path.input(work(desk.strip), [a, b, path], player, **LATEST)
     detail.input(None, detail, None, js="detail => padDetail(detail)")
     many.input(None, many, None, js="many => showFaces(+many)")
@@ -57,34 +55,34 @@ def build(page: Page) -> None:
         if area in ("first", "second"):
             page.targets[area] = Target(SIDES[area], "morph", [face, crop, line], follow)
     for kind, button in savers.items():
-        made = button.click(work(partial(desk.save, kind)), [*wanted, seconds, side], saved, **OWN)
+        wanted = [many, detail, path, seconds, side, *faces]
+        made = button.click(work(partial(desk.save, kind)), wanted, saved, **OWN)
         made.success(None, saved, None, js="file => download(file)")
-    pasted = whole.click(work(desk.save_photo), [*wanted, position], saved, **OWN,
-                         js="(...wanted) => [...wanted.slice(0, 4), stripPosition()]")  # fmt: skip
+    pasted = whole.click(work(desk.save_photo), [place, detail, path, *faces], saved, **OWN,
+                         js="(_, ...wanted) => [placeShown(), ...wanted]")  # fmt: skip
     pasted.success(None, saved, None, js="file => download(file)")
     still.click(None, None, None, js="() => downloadStill()")
 
 
 def begin(page: Page, link: dict | None) -> tuple:
-    """What the page opens with: four faces, their figures, the strip, its detail and path.
+    """What the page opens with: four faces, their figures, the strip, how many faces it is about,
+    its detail and path.
 
-    Of a link the first two faces come from its origins, {"first", "second", "detail", "path"}.
+    Of a link {"first" … "fourth", "faces", "detail", "path"} faces come from their origins.
     """
-    opening = page.desk.opening.result()
     if not link:
-        return *opening, gr.skip(), gr.skip()
-    first, first_figure = page.recall(link.get("first"), 0)
-    second, second_figure = page.recall(link.get("second"), 1)
-    how = link["detail"], link["path"]
-    strip = page.desk.strip(first, second, link["path"])
-    return first, second, *opening[2:4], first_figure, second_figure, *opening[6:8], strip, *how
+        return *page.desk.opening.result(), gr.skip(), gr.skip(), gr.skip()
+    recalled = [page.recall(link.get(side), n) for n, side in enumerate(SIDES)]
+    faces, figures = zip(*recalled, strict=True)
+    strip = page.desk.strip(faces[0], faces[1], link["path"])
+    return *faces, *figures, strip, link["faces"], link["detail"], link["path"]
 
 
 def choice(label: str, values: tuple, value: float, unit: str) -> gr.Dropdown:
     """One of a few numbers, for an animation."""
     named = [(f"{number} {unit}", number) for number in values]
     return gr.Dropdown(named, value=value, label=label, filterable=False, min_width=0,
-                       container=False, elem_classes=["two", "choose"])  # fmt: skip
+                       container=False, elem_classes="choose")  # fmt: skip
 
 
 def _changed(
