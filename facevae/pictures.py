@@ -77,10 +77,15 @@ def save_animation(
             _save_mp4(played, temporary, 1 / pause)
         else:
             options: dict[str, Any] = {"quality": 90} if kind == ".webp" else {}
-            shown = round(1000 * max(SHORTEST, pause))  # milliseconds
             played[0].save(temporary, save_all=True, append_images=played[1:],
-                           duration=shown, loop=0, **options)  # fmt: skip
+                           duration=_durations(len(played), pause), loop=0, **options)  # fmt: skip
     return path
+
+
+def _durations(count: int, pause: float) -> list[int]:
+    """Milliseconds of each frame: whole hundredths, as a GIF tells them, of the right sum."""
+    ends = np.round(100 * max(SHORTEST, pause) * np.arange(count + 1))
+    return (10 * np.diff(ends)).astype(int).tolist()
 
 
 def _save_mp4(frames: Sequence[Image.Image], path: Path, rate: float) -> None:

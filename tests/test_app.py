@@ -173,7 +173,7 @@ def test_length_and_size_of_an_animation_are_chosen(visit, tmp_path):
     animation, lasts = film(page, page.get_by_role("button", name="GIF"), tmp_path)
     assert animation.size == (160, 160)
     assert animation.n_frames == 2 * 4 * desk.SAVED_RATE - 2  # there and back
-    assert lasts == pytest.approx(2 * 4, rel=0.1)  # hundredths of a second a frame
+    assert lasts == pytest.approx(2 * 4, abs=0.02)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 

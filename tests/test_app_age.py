@@ -138,7 +138,7 @@ def test_a_new_face_brings_its_own_age_and_can_be_saved_as_an_animation(
     page.get_by_label("Length of the animation").select_option("1 s")
     page.get_by_label("Size of the animation").select_option("160 px")
     animation, shorter = film(page, save, tmp_path)
-    assert animation.size == (160, 160) and shorter == pytest.approx(lasts / 2, rel=0.1)
+    assert animation.size == (160, 160) and shorter == pytest.approx(lasts / 2, abs=0.1)
     animation.seek(0)
     youngest = studio.age(hopper, 10, size=160)
     assert np.abs(np.asarray(animation.convert("RGB"), float) - youngest).mean() < 8  # 256 colours

@@ -145,9 +145,8 @@ class Desk:
         that no copy stays on the server."""
         stops = [faces[corner] for corner in ROUND[many]]
         path = path if many == 2 else "linear"  # as the pad shows it
-        frames = []
+        steps, frames = saved_frames(seconds, many), []
         for a, b in zip(stops, [*stops[1:], stops[0]], strict=True):
-            steps = saved_frames(seconds, many)
             frames += self.frames(steps, a, b, detail, path, side)[:-1]  # whose last comes next
         return animation(frames, f"morph.{kind.lower()}", many * seconds, pingpong=False)
 
