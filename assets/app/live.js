@@ -1,5 +1,7 @@
 // What the elements share.
 
+const SWEEP_MS = 3500; // of play
+
 // A function of a wish that has one request under way: of the wishes that come meanwhile the last
 // is asked next, and the others never. `show` gets each answer in turn.
 function newest(ask, show) {
@@ -60,9 +62,44 @@ function draggable(element, moved, step = 0.05) {
   });
 }
 
-function showPlaying(button, playing) {
-  button.setAttribute("aria-pressed", playing);
-  button.setAttribute("aria-label", playing ? "Pause" : "Play");
+// What a play button runs: step(sweeps) at every frame of the screen, until it is paused; a sweep is
+// the time from one end, or face, to the next.
+class Runner {
+  #frame = 0; // the animation frame that will step
+
+  constructor(button) {
+    this.button = button;
+  }
+
+  get running() {
+    return this.#frame > 0;
+  }
+
+  run(step) {
+    const start = performance.now();
+    const next = (now) => {
+      this.#frame = requestAnimationFrame(next); // before the step, which may pause
+      step(Math.max(0, now - start) / SWEEP_MS);
+    };
+    this.#frame = requestAnimationFrame(next);
+    this.#show(true);
+  }
+
+  pause() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+    this.#show(false);
+  }
+
+  #show(running) {
+    this.button.setAttribute("aria-pressed", running);
+    this.button.setAttribute("aria-label", running ? "Pause" : "Play");
+  }
+}
+
+// From 0 to 1 and back in two sweeps, resting at both.
+function eased(sweeps) {
+  return (1 - Math.cos(Math.PI * sweeps)) / 2;
 }
 
 // Empties a photo input once its photo is read, and turns the camera off.

@@ -20,7 +20,6 @@ class MorphPad extends HTMLElement {
   #faces = 2;
   #detail = 1;
   #place = [0.5, 0.4];
-  #playing = 0; // the animation frame that will move
 
   connectedCallback() {
     if (this.canvas) return;
@@ -34,7 +33,8 @@ class MorphPad extends HTMLElement {
       </div>
       <p role="status"></p>`;
     [this.canvas, this.button, this.pad, this.handle, this.said] = this.querySelectorAll("canvas, button, .pad, .handle, p");
-    this.button.addEventListener("click", () => (this.#playing ? this.pause() : this.play()));
+    this.runner = new Runner(this.button);
+    this.button.addEventListener("click", () => (this.runner.running ? this.pause() : this.play()));
     draggable(this.pad, (x, y, step) => {
       this.pause();
       this.place = step ? [this.#place[0] + x, this.#place[1] + y] : [x, y];
@@ -111,23 +111,15 @@ class MorphPad extends HTMLElement {
     const nearest = far.indexOf(Math.min(...far));
     const first = far[nearest] < 0.01 ? nearest + 1 : nearest; // it may be there already
     const stop = (n) => (n ? round[(first + n - 1) % round.length] : here);
-    const start = performance.now();
-    const move = (now) => {
+    this.runner.run((sweeps) => {
       if (!this.offsetParent) return this.pause(); // another tab is open
-      const gone = Math.max(0, now - start) / SWEEP_MS;
-      const part = (1 - Math.cos(Math.PI * (gone % 1))) / 2; // it rests at each face
-      const [from, to] = [stop(Math.floor(gone)), stop(Math.floor(gone) + 1)];
-      this.place = from.map((value, axis) => value + part * (to[axis] - value));
-      this.#playing = requestAnimationFrame(move);
-    };
-    this.#playing = requestAnimationFrame(move);
-    showPlaying(this.button, true);
+      const [from, to] = [stop(Math.floor(sweeps)), stop(Math.floor(sweeps) + 1)];
+      this.place = from.map((value, axis) => value + eased(sweeps % 1) * (to[axis] - value));
+    });
   }
 
   pause() {
-    cancelAnimationFrame(this.#playing);
-    this.#playing = 0;
-    showPlaying(this.button, false);
+    this.runner.pause();
   }
 
   #request() {

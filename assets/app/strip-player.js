@@ -11,8 +11,6 @@
 // the second face and again from the first. Between two frames the canvas shows their blend, so
 // that a strip of thirty looks continuous.
 
-const SWEEP_MS = 3500; // play, from one end to the other
-
 class StripPlayer extends HTMLElement {
   #frames = [];
   #plain = []; // as many, or none
@@ -20,7 +18,6 @@ class StripPlayer extends HTMLElement {
   #position = 0.5;
   #loading = 0; // the latest load; an earlier one that ends later is dropped
   #drawing = 0; // the animation frame that will draw
-  #playing = 0; // the animation frame that will move
 
   connectedCallback() {
     if (this.canvas) return;
@@ -35,7 +32,8 @@ class StripPlayer extends HTMLElement {
     this.pingpong.addEventListener("click", () => this.#turn());
     this.range.addEventListener("input", () => this.#seek(this.range.valueAsNumber));
     this.range.addEventListener("keydown", (event) => this.#onKey(event));
-    this.button.addEventListener("click", () => (this.#playing ? this.pause() : this.play()));
+    this.runner = new Runner(this.button);
+    this.button.addEventListener("click", () => (this.runner.running ? this.pause() : this.play()));
     this.canvas.addEventListener("pointerdown", (event) => this.#onDrag(event));
     this.canvas.addEventListener("mousedown", (event) => event.preventDefault()); // keeps the focus
     this.canvas.addEventListener("pointermove", (event) => event.buttons && this.#onDrag(event));
@@ -71,30 +69,20 @@ class StripPlayer extends HTMLElement {
   }
 
   play() {
-    // A cosine rests at both ends; it starts where the picture is, towards the second face.
-    const start = performance.now() - (Math.acos(1 - 2 * this.#position) / Math.PI) * SWEEP_MS;
+    const gone = Math.acos(1 - 2 * this.#position) / Math.PI; // sweeps: it starts where the picture is
     const back = this.pingpong.getAttribute("aria-pressed") === "true";
-    const move = (now) => {
-      const sweeps = Math.max(0, now - start) / SWEEP_MS;
-      this.position = (1 - Math.cos(Math.PI * (back ? sweeps : sweeps % 1))) / 2;
-      this.#playing = requestAnimationFrame(move);
-    };
-    this.#playing = requestAnimationFrame(move);
-    showPlaying(this.button, true);
+    this.runner.run((sweeps) => (this.position = eased(back ? gone + sweeps : (gone + sweeps) % 1)));
   }
 
   pause() {
-    cancelAnimationFrame(this.#playing);
-    this.#playing = 0;
-    showPlaying(this.button, false);
+    this.runner.pause();
   }
 
   #turn() {
     this.pingpong.setAttribute("aria-pressed", this.pingpong.getAttribute("aria-pressed") !== "true");
-    if (this.#playing) {
-      this.pause();
-      this.play();
-    }
+    if (!this.runner.running) return;
+    this.pause();
+    this.play();
   }
 
   #seek(position) {
