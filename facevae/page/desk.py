@@ -36,7 +36,7 @@ FRAMES = 25  # of the strip; the canvas blends between neighbours
 KINDS = ("GIF", "WebP", "MP4")
 SAVED_LENGTHS, SAVED_SIDES = (1, 2, 4, 8), (160, SIDE, 512)  # seconds one way, and pixels
 SAVED_SECONDS = 2  # to begin with
-SAVED_RATE, MOST_FRAMES, IN_ALL = 12, 60, 180  # frames a second, at most a way and in all
+SAVED_RATE, MOST_FRAMES = 12, 120  # frames a second, and in all: more would keep others waiting
 ROUND = {2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 3, 2)}  # from face to face round the pad: as the page's
 RESTED = "This page has rested for an hour, and your faces were forgotten. Reload it to go on."
 
@@ -179,7 +179,7 @@ def _awake(*faces: Sitter | None) -> None:
 
 def saved_frames(seconds: float, ways: int = 2) -> int:
     """Frames of one of an animation's ways, which takes so long."""
-    return min(MOST_FRAMES, IN_ALL // ways, round(SAVED_RATE * seconds))
+    return min(MOST_FRAMES // ways, round(SAVED_RATE * seconds))
 
 
 def animation(
