@@ -106,7 +106,8 @@ def load(path: str | Path) -> tuple[dict[str, Way], str]:
             if header.get("format") != FORMAT:
                 raise ValueError(f"its format is {header.get('format')}, this reads {FORMAT}")
             keys = file.keys()
-            tensors = {key: file.get_tensor(key).float() for key in keys}
+            # copied: where the file lies in memory hangs on its header, and so would rounding
+            tensors = {key: file.get_tensor(key).to(torch.float32, copy=True) for key in keys}
         told = json.loads(header["ways"])
         return {name: _way(name, told[name], tensors) for name in told}, header["model"]
     except Exception as error:  # safetensors raises of many kinds

@@ -191,7 +191,7 @@ function linkedMorph() {
   if (Array.isArray(link.place)) linkedPlace = [0, 1].map((axis) => within(link.place[axis], 0, 1, 0.5));
   const path = MORPH_PATHS.includes(link.path) ? link.path : MORPH_PATHS[0];
   const origins = Object.fromEntries(SIDES.map((side) => [side, link[side]]));
-  return { ...origins, faces: CORNERS[link.faces] ? link.faces : 2, detail: within(link.detail, 0, 1, 1), path };
+  return { ...origins, faces: [3, 4].includes(link.faces) ? link.faces : 2, detail: within(link.detail, 0, 1, 1), path };
 }
 
 // Where the stage is: on the way from the first face to the second, or the weights of all.
