@@ -1,18 +1,18 @@
-"""The studio in a browser: `python app.py`, then play with faces, your own among them.
+"""The studio in a browser: `python app.py`, or `python app.py --model runs/smile/best` for a model
+that you trained.
 
-Layout and wiring only: a tab is a file of `facevae/page/`, the work is done in `facevae`, the look
-is `assets/app.css` and `assets/app/*.css`, and what moves without waiting is `assets/app/*.js`.
+A tab is a file of `facevae/ui/`, its elements are in `assets/app/`.
 """
 
 from __future__ import annotations
 
 import argparse
+import html
 import importlib.util
 import os
 import signal
 import sys
 import tempfile
-from pathlib import Path
 from typing import Any
 
 # Read when gradio and torch are imported. Threads that wait must not spin: beside another busy
@@ -23,55 +23,70 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import gradio as gr
 from starlette.middleware import Middleware
 
-import facevae
-from facevae.__main__ import within
-from facevae.page import age, edit, endpoints, explore, learn, morph
-from facevae.page.desk import ASSETS, Desk
-from facevae.page.guard import Blocks, Guard
-from facevae.page.lanes import share_cores
-from facevae.page.parts import Page
+from facevae.studio import Studio
+from facevae.ui import age, api, edit, explore, learn, morph
+from facevae.ui.components import Page
+from facevae.ui.limits import Blocks, Limits
+from facevae.ui.session import ASSETS, Session
+from facevae.ui.worker import share_cores
 
-TABS = {
-    "Morph": morph.build,
-    "Edit": edit.build,
-    "Age": age.build,
-    "Explore": explore.build,  # after those that take a face from it
-    "Learn": learn.build,
-}
-MAX_SIDE = 1600  # of a photo kept for a visitor: 6 MB in memory, and no face loses by it
-SIDES = within(128, 2**16)  # a photo smaller than the faces that are drawn shows no face
-SWEEP = (60, 60)  # each minute Gradio deletes the uploads older than a minute
+MIN_SIDE, MAX_SIDE = 128, 1600  # of a photo that is kept: 6 MB in memory, and no face loses by it
+SWEEP = (60, 60)  # each minute Gradio deletes a program's uploads that are older than a minute
+
+SCRIPTS = ("live", "link", "face-input", "strip-player", "morph-pad", "morph", "edit", "age",
+           "explore", "learn")  # fmt: skip
 
 HEADER = """<h1>Face studio</h1>
 <p>A variational autoencoder draws the faces between faces: yours, and those of nobody.</p>"""
-NOTE = """<p>Photos stay on the computer that runs this page and are forgotten within the hour.
-For play and teaching, not for identifying or deceiving anyone. The model has learned from UTKFace,
-CelebA and All-Age-Faces, for non-commercial research, and knows some kinds of faces better than
-others.</p>"""
+NOTE = """<p>Photos stay in the memory of the computer that runs this page, and are forgotten within
+the hour. For play and teaching, not for identifying or deceiving anyone. The model has learned from
+{source}, and knows some kinds of faces better than others.</p>"""
 
 
-def build(studio: facevae.Studio, max_side: int = MAX_SIDE) -> gr.Blocks:
-    gr.set_static_paths([ASSETS / "app", ASSETS / "portraits"])  # served from where they lie
-    desk = Desk(studio, max_side)
+def tabs_of(studio: Studio) -> dict[str, Any]:
+    """The tabs for what a model can do: title → builder."""
+    tabs = {"Morph": morph.build}
+    tabs |= {"Edit": edit.build} if studio.attributes else {}
+    tabs |= {"Age": age.build} if studio.can_age else {}
+    return tabs | {
+        "Explore": explore.build,
+        "Learn": learn.build,
+    }  # Explore offers the others' places
+
+
+def build(studio: Studio, max_side: int = MAX_SIDE, **options: Any) -> gr.Blocks:
+    """The page; `options` are Session's."""
+    session = Session(studio, max_side, **options)
+    names = tabs_of(studio)
+
+    def linked(tab: str) -> Any:
+        return gr.Tabs(selected=tab) if tab.capitalize() in names else gr.skip()
+
     with Blocks(title="Face studio", delete_cache=SWEEP) as blocks:
         gr.HTML(HEADER, elem_classes="header")
         with gr.Tabs(elem_classes="tabs") as tabs:
-            page = Page(desk, blocks, tabs)
-            for name, build_tab in TABS.items():
-                with gr.Tab(name, id=name.lower()):
+            page = Page(session, tabs)
+            for name, build_tab in names.items():
+                with gr.Tab(name, id=name.lower()) as tab:
                     build_tab(page)
-        blocks.load(None, None, tabs, js="() => linkedTab()")
-        gr.HTML(NOTE, elem_classes="note")
-        endpoints.build(desk)
+                tab.select(None, js=f"() => openedTab('{name.lower()}')")
+        opened = gr.Textbox(visible=False)
+        blocks.load(linked, opened, tabs, js="() => linkedTab()", api_visibility="private",
+                    show_progress="hidden", queue=False)  # fmt: skip
+        source = html.escape(studio.statistics.source)
+        gr.HTML(NOTE.format(source=source), elem_classes="note")
+        api.build(session)
     return blocks
 
 
-def launch(page: gr.Blocks, **where: Any) -> tuple[gr.routes.App, str, str]:
+def launch(page: gr.Blocks, studio: Studio, **where: Any) -> tuple[gr.routes.App, str, str]:
     """Start the page with its look, and with nothing kept or sent that need not be."""
-    scripts = [file.read_text(encoding="utf-8") for file in sorted((ASSETS / "app").glob("*.js"))]
+    scripts = [(ASSETS / "app" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    height, width = studio.model.config.image_shape[1:]
     page.queue(api_open=False)  # a request past the queue would be worked on beside all others
     return page.launch(
         theme=gr.themes.Base(font=("system-ui", "sans-serif")),  # nothing is fetched from elsewhere
+        css=f":root {{ --fv-aspect: {width} / {height}; }}",
         css_paths=[ASSETS / "app.css", *sorted((ASSETS / "app").glob("*.css"))],
         head="".join(f"<script>{script}</script>" for script in scripts),
         footer_links=["api"],
@@ -80,13 +95,9 @@ def launch(page: gr.Blocks, **where: Any) -> tuple[gr.routes.App, str, str]:
         max_file_size="20mb",
         state_session_capacity=100,
         ssr_mode=False,
-        app_kwargs={"middleware": [Middleware(Guard)]},
+        app_kwargs={"middleware": [Middleware(Limits)]},
         **where,
     )
-
-
-def has_mcp() -> bool:
-    return importlib.util.find_spec("mcp") is not None
 
 
 def mark_for_zero_gpu() -> None:
@@ -100,39 +111,53 @@ def mark_for_zero_gpu() -> None:
         spaces.GPU(lambda: None)
 
 
-def asked_for(argv: list[str] | None) -> argparse.Namespace:
+def whole(low: int, high: int) -> Any:
+    """An argument's type: a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        if not low <= int(text) <= high:
+            raise argparse.ArgumentTypeError(f"must be from {low} to {high}, not {text}")
+        return int(text)
+
+    return parse
+
+
+def parsed(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Play with faces in the browser.")
     add = parser.add_argument
-    usual = os.environ.get("FACEVAE_MODEL", ASSETS / "studio")
-    add("--model", type=Path, default=usual, metavar="DIR", help="studio folder (FACEVAE_MODEL)")
+    usual = os.environ.get("FACEVAE_MODEL", str(ASSETS / "studio"))
+    add("--model", default=usual, metavar="DIR",
+        help="a folder that `python -m facevae train` wrote, such as runs/smile/best, or "
+        "hub:owner/name (FACEVAE_MODEL)")  # fmt: skip
     add("--host", help="address to listen on (GRADIO_SERVER_NAME, else 127.0.0.1)")
-    add("--port", type=within(1, 2**16 - 1),
+    add("--port", type=whole(1, 2**16 - 1),
         help="(GRADIO_SERVER_PORT, else the first free one from 7860)")  # fmt: skip
     add("--share", action="store_true", help="open a public link as well (GRADIO_SHARE)")
     add("--mcp", action="store_true", help="serve agents as well (GRADIO_MCP_SERVER)")
-    add("--max-side", type=SIDES, default=os.environ.get("FACEVAE_MAX_SIDE", MAX_SIDE),
+    add("--max-side", type=whole(MIN_SIDE, 2**16),
+        default=os.environ.get("FACEVAE_MAX_SIDE", MAX_SIDE),
         help="shrink longer photos to this many pixels (FACEVAE_MAX_SIDE)")  # fmt: skip
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
-    asked = asked_for(argv)
+    args = parsed(argv)
     mark_for_zero_gpu()
     try:
-        if asked.mcp and not has_mcp():
+        if args.mcp and not importlib.util.find_spec("mcp"):
             raise ValueError("--mcp needs one package more: pip install 'gradio[mcp]'")
         share_cores()
-        studio = facevae.Studio.load(asked.model)
+        studio = Studio.load(args.model)
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # so that the folder goes then, too
     with tempfile.TemporaryDirectory(prefix="facevae-") as uploads:  # nobody else's to read
         os.environ.setdefault("GRADIO_TEMP_DIR", uploads)
-        page = build(studio, asked.max_side)
-        where = {"server_name": asked.host, "server_port": asked.port}
+        page = build(studio, args.max_side)
+        where = {"server_name": args.host, "server_port": args.port}
         try:
-            launch(page, share=asked.share or None, mcp_server=asked.mcp or None, **where)
+            launch(page, studio, share=args.share or None, mcp_server=args.mcp or None, **where)
         except OSError as error:  # the port is taken
             print(f"app.py: {error}", file=sys.stderr)
             return 2

@@ -1,7 +1,6 @@
-"""Arrays in, matplotlib Figures out: what the notebooks draw. Only this module loads matplotlib.
+"""Arrays in, matplotlib Figures out: what the notebooks and the report draw.
 
-Each returns a `Figure` without global state: make it a cell's last expression. Its caption says
-what to see, and what the figure does not show.
+Only this module imports matplotlib, and it uses no global state. A caption says what to see.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from matplotlib.rcsetup import cycler
 from torch import Tensor
 
 DPI, WIDTH, CAPTION_SIZE = 80, 8.0, 9  # dots an inch, inches, points
-SMALL = (5.0, 2.7)  # inches of a diagram that is still read on a telephone
+SMALL = (5.0, 2.7)  # inches of a diagram that can be read on a phone
 INKS = (  # on a light page, on a dark one
     ("#0f766e", "#c2410c", "#4338ca", "#be185d", "#4d7c0f"),
     ("#2dd4bf", "#fb923c", "#a5b4fc", "#f9a8d4", "#bef264"),
@@ -74,13 +73,11 @@ def rows(pictures: Mapping[str, Images], titles: Sequence[str] = (), caption: st
 
 
 def curves(history: Sequence[Mapping[str, float]], caption: str = "") -> Figure:
-    """Loss, KL and gradient norm against the epoch, from the rows of `train.read_history`."""
+    """Loss, KL and gradient norm against the epoch, from the rows of `read_history`."""
     figure = _figure(caption, 2.5)
-    panels = {
-        "loss (nats per image)": {"training": "train_loss", "validation": "val_loss"},
-        "KL (nats per image)": {"validation": "kl"},
-        "gradient norm": {"training": "grad_norm"},
-    }
+    panels = {"loss (nats per image)": {"training": "train_loss", "validation": "val_loss"},
+              "KL (nats per image)": {"validation": "kl"},
+              "gradient norm": {"training": "grad_norm"}}  # fmt: skip
     for axes, (ylabel, columns) in zip(figure.subplots(1, 3), panels.items(), strict=True):
         for name, column in columns.items():
             axes.plot([r["epoch"] for r in history], [r[column] for r in history], ".-", label=name)
@@ -92,7 +89,7 @@ def lines(
     x: Sequence[float] | np.ndarray, series: Mapping[str, Sequence[float]], xlabel: str,
     ylabel: str, caption: str = "", size: tuple[float, float] = (6.0, 3.0),
 ) -> Figure:  # fmt: skip
-    """A Figure with a line a name: x (N,), series: name → (N,), size in inches."""
+    """A line a name: x (N,), series: name → (N,), size in inches."""
     axes = _figure(caption, size[1], size[0]).add_subplot()
     for name, y in series.items():
         axes.plot(x, y, "." if len(x) == 1 else "-", label=name)
@@ -129,7 +126,7 @@ def histograms(
     series: Mapping[str, Images], xlabel: str, ylabel: str,
     bins: int | Sequence[float] | np.ndarray = 30, caption: str = "",
 ) -> Figure:  # fmt: skip
-    """A Figure with outlined histograms, name → (N,), over the same bins (a number or edges)."""
+    """Outlined histograms, name → (N,), over the same bins (a number or edges)."""
     edges = np.histogram_bin_edges(np.concatenate(list(series.values())), bins)
     axes = _figure(caption, 3.0, 6.0).add_subplot()
     for name, values in series.items():
@@ -155,24 +152,21 @@ def scatter(
     axes = _figure(caption, 0.8 * SMALL[0], SMALL[0]).add_subplot()
     points, size = np.asarray(points), np.clip(8000 / len(points), 7, 24)
     style = {"s": size, "linewidths": 0, "alpha": 0.75}
-    if names:
-        for value, name in names.items():
-            axes.scatter(*points[values == value].T, label=name, **style)
-    else:
+    for value, name in names.items():
+        axes.scatter(*points[values == value].T, label=name, **style)
+    if not names:
         shown = axes.scatter(points[:, 0], points[:, 1], c=values, **style)
         axes.figure.colorbar(shown, ax=axes, shrink=0.8, aspect=30).outline.set_visible(False)
     figure = _finish(axes, axis.format(1), axis.format(2))
     if names:  # above the points, not on them
-        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(names),
-                    markerscale=3, handletextpad=0, columnspacing=0.8)  # fmt: skip
+        axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(names))
     return figure
 
 
 def png(draw: Callable[[], Figure], dark: bool = False) -> bytes:
     """The Figure that `draw` makes as a PNG without a ground, in ink for a light or dark page."""
-    ink = "#d6d1ca" if dark else "#3b3632"
     inked = ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color")
-    style = dict.fromkeys(inked, ink) | {
+    style = dict.fromkeys(inked, "#d6d1ca" if dark else "#3b3632") | {
         "axes.facecolor": "none",
         "axes.prop_cycle": cycler(color=INKS[dark]),
         "figure.facecolor": "none",

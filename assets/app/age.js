@@ -1,175 +1,107 @@
-// <face-ages>: a face through the years: a strip to scrub, a row of stills, and how old it is now.
-//
-//   ages.load({crop, own, gender})   a new face, with its estimated age (years) and gender
-//   ages.age                         the age that is shown
-//
-// The strip is asked for once for a face, and again when its age, gender or detail is corrected.
+// <face-ages>: the Age tab. A face through the years: a strip to scrub, a row of stills, and how old
+// it is now. The strip is asked for once for a face, and again when its age or detail is corrected.
 
-class FaceAges extends HTMLElement {
-  #face = 0; // counts the faces: a strip of an earlier one is dropped
-  #asked = 0; // counts the wishes
-  #estimate;
+class FaceAges extends LiveElement {
+  #asked = 0; // counts the requests
 
-  connectedCallback() {
-    if (this.player) return;
-    this.innerHTML = `
-      <section class="sight">
-        <div class="shown"><strip-player label="Age"></strip-player><output class="age-now"></output></div>
-        <p class="status" role="status"></p>
-      </section>
-      <section class="panel">
-        <h2>How old is this face?</h2>
-        <p class="guess"></p>
-        <div class="correct">
-          <label>Age <input type="number" class="own" step="1" aria-label="Age of the face in years"></label>
-          <div class="choice" role="radiogroup" aria-label="Gender of the face">
-            <label><input type="radio" name="gender" value="1"> female</label>
-            <label><input type="radio" name="gender" value="0"> male</label>
-          </div>
-        </div>
-        <label class="how"><span>Photo detail</span><span class="controls"><input type="range" class="detail" min="0" max="1" step="0.05" value="1"></span></label>
-        <h2>Keep it</h2>
-        <div class="save"></div>
-        <div class="sizes">
-          <label>Length <select class="length" aria-label="Length of the animation"></select></label>
-          <label>Size <select class="size" aria-label="Size of the animation"></select></label>
-        </div>
-      </section>
-      <section class="decades" aria-label="By decade"></section>`;
-    const find = (selector) => this.querySelector(selector);
-    [this.player, this.shown, this.status] = ["strip-player", ".age-now", ".status"].map(find);
-    [this.own, this.detail, this.guess] = [".own", ".detail", ".guess"].map(find);
-    [this.decades, this.saving, this.length, this.size] = [".decades", ".save", ".length", ".size"].map(find);
-    this.genders = [...this.querySelectorAll("[name=gender]")];
+  async connect(server, trigger, props) {
+    [this.server, this.years] = [server, props.years];
+    const names = { input: "face-input", player: "strip-player", own: ".own", range: ".detail input", decades: ".decades" };
+    for (const [name, selector] of Object.entries(names)) this[name] = this.find(selector);
     this.player.addEventListener("position", () => this.#tell());
     this.own.addEventListener("input", () => this.own.value && this.own.checkValidity() && this.#ask());
     this.own.addEventListener("change", () => this.#tidy());
-    for (const gender of this.genders) gender.addEventListener("change", () => this.#ask());
-    this.detail.addEventListener("input", () => this.#ask());
-    // before the first face is there, there is nothing to tell
-    LINKS.age = () => this.#estimate && { face: originOf("aged"), ...this.wish, at: Math.round(this.age) };
+    for (const input of [this.range, this.find(".method")]) input.addEventListener("input", () => this.#ask());
+    [this.own.min, this.own.max] = props.span.map((years, end) => Math[end ? "floor" : "ceil"](years));
+    this.find(".methods").hidden = props.methods.length < 2;
+    this.find(`[value=${props.methods[0]}]`).checked = true;
+    this.ask = newest(server.strip, (answer, { face }) => face === this.input.face.key && this.#show(answer));
+    this.years.forEach((age, i) => age % 10 === 0 && this.#layStill(age, i));
+    laySavers(this, server, props, (animation) => server.save({ ...this.request, ...animation }), {
+      ...(props.whole && { Photo: () => server.keep({ ...this.request, at: this.age }) }),
+      PNG: () => ({ name: "aged-face.png", uri: this.player.canvas.toDataURL() }),
+    });
+    this.input.connect(server, props, (face) => this.#begin(face));
+    this.input.begin((await server.begin([null, linkedFace("age")]))[1]);
   }
 
-  connect(server, trigger, { years, decade, span, kinds, lengths, length, sides, side }) {
-    this.years = years;
-    [this.own.min, this.own.max] = span;
-    this.ask = newest(
-      ({ wish }) => server.strip(wish),
-      (answer, { face, asked }) => face === this.#face && this.#show(answer, asked === this.#asked),
-    );
-    years.forEach((age, i) => age % decade === 0 && this.#layStill(age, i));
-    this.#layChoice(this.length, lengths, length, "s");
-    this.#layChoice(this.size, sides, side, "px");
-    const animation = () => ({ ...this.wish, seconds: +this.length.value, side: +this.size.value });
-    for (const kind of kinds) this.#laySaver(kind, () => server.animate({ ...animation(), kind }));
-    this.#laySaver("Photo", () => server.keep({ ...this.wish, at: this.age }));
-    this.#laySaver("PNG", () => ({ name: "aged-face.png", uri: this.player.canvas.toDataURL() }));
-  }
-
-  load(value) {
-    if (!value) return;
-    this.#face++;
-    this.#estimate = value;
-    this.own.value = value.own;
-    for (const gender of this.genders) gender.checked = +gender.value === value.gender;
-    this.guess.textContent = `About ${value.own}, ${value.gender ? "female" : "male"}: that is how the photo reads. Correct it if you know better.`;
+  async #begin({ key }) {
+    const look = await this.answer(this.server.look({ face: key }));
+    if (!look || key !== this.input.face.key) return;
+    this.estimate = this.own.value = look.own;
+    this.find(".guess").textContent = `The model reads ${look.own}: correct it if you know better.`;
     this.player.pause();
-    this.player.load([value.crop]);
-    this.age = value.own;
-    this.#follow(openedLink("age"));
+    this.player.load([look.crop]);
+    this.age = look.own;
+    this.#follow(openedLink("age") || {});
+    LINKS.age = () => {
+      const { own, detail, method } = this.request;
+      return { face: this.input.origin, own, detail, method, at: Math.round(this.age) };
+    };
     this.#ask();
-    keepLink();
   }
 
   // What of a link can be: it may have been written by hand.
-  #follow(link) {
-    if (!link) return;
-    this.own.value = within(link.own, +this.own.min, +this.own.max, this.own.value);
-    for (const gender of this.genders) gender.checked ||= +gender.value === link.gender;
-    this.detail.value = within(link.detail, 0, 1, 1);
-    this.age = within(link.at, this.years[0], this.years.at(-1), this.age);
+  #follow({ own, detail, method, at }) {
+    this.own.value = within(own, +this.own.min, +this.own.max, this.own.value);
+    this.range.value = within(detail, 0, 1, this.range.value);
+    if (method === "vector" && !this.find(".methods").hidden) this.find("[value=vector]").checked = true;
+    this.age = within(at, this.years[0], this.years.at(-1), this.age);
   }
 
-  get wish() {
-    const gender = +this.genders.find((one) => one.checked).value;
-    return { own: this.own.valueAsNumber, gender, detail: this.detail.valueAsNumber };
+  get request() {
+    const method = this.find(".method :checked").value;
+    return { face: this.input.face.key, own: this.own.valueAsNumber, detail: this.range.valueAsNumber, method };
   }
 
-  get age() {
-    const [low, high] = [this.years[0], this.years.at(-1)];
-    return low + this.player.position * (high - low);
-  }
+  get age() { return this.years[0] + this.player.position * (this.years.at(-1) - this.years[0]); }
 
-  set age(age) {
-    const [low, high] = [this.years[0], this.years.at(-1)];
-    this.player.position = (age - low) / (high - low);
-  }
+  set age(age) { this.player.position = (age - this.years[0]) / (this.years.at(-1) - this.years[0]); }
 
   #ask() {
-    this.detail.style.setProperty("--filled", `${100 * this.detail.value}%`);
+    fillTrack(this.range);
     this.toggleAttribute("busy", true);
     keepLink();
-    this.ask({ face: this.#face, asked: ++this.#asked, wish: this.wish });
+    this.#asked++;
+    this.ask(this.request);
   }
 
-  // An age that is none, or that no face was seen at, becomes one again.
+  // An age that is none, or out of range, becomes one again.
   #tidy() {
     if (this.own.value && this.own.checkValidity()) return;
-    const wanted = this.own.value ? this.own.valueAsNumber : this.#estimate.own;
+    const wanted = this.own.value ? this.own.valueAsNumber : this.estimate;
     this.own.value = Math.round(Math.min(this.own.max, Math.max(this.own.min, wanted)));
     this.#ask();
   }
 
-  async #show({ frames, error }, last) {
-    this.status.textContent = error || "";
-    if (last && error) this.toggleAttribute("busy", false);
-    if (error) return;
-    this.decades.querySelectorAll("button").forEach((still) => (still.querySelector("img").src = frames[still.dataset.frame]));
-    await this.player.load(frames);
-    if (last) this.toggleAttribute("busy", false);
-    this.toggleAttribute("ready", true);
+  async #show({ frames, error }) {
+    const asked = this.#asked;
+    this.say(error);
+    if (frames) {
+      this.decades.querySelectorAll("button").forEach((still) => (still.querySelector("img").src = frames[still.dataset.frame]));
+      await this.player.load(frames);
+      this.toggleAttribute("ready", true);
+    }
+    if (asked === this.#asked) this.toggleAttribute("busy", false);
   }
 
   #tell() {
-    if (!this.years) return;
     keepLink();
     const age = Math.round(this.age);
-    this.shown.textContent = `${age} years`;
+    this.find(".age-now").textContent = `${age} years`;
     this.player.range.setAttribute("aria-valuetext", `${age} years`);
-    for (const still of this.decades.children) {
-      still.setAttribute("aria-pressed", Math.abs(this.years[still.dataset.frame] - this.age) < 2.5);
-    }
+    for (const still of this.decades.children) still.setAttribute("aria-pressed", Math.abs(this.years[still.dataset.frame] - this.age) < 2.5);
   }
 
   #layStill(age, frame) {
-    const still = Object.assign(document.createElement("button"), { type: "button" });
-    still.dataset.frame = frame;
-    still.innerHTML = `<img alt=""><span>${age}</span>`;
-    still.setAttribute("aria-label", `At ${age}`);
-    still.addEventListener("click", () => {
+    const still = makeButton("", () => {
       this.player.pause();
       this.age = age;
     });
+    still.dataset.frame = frame;
+    still.innerHTML = `<img alt=""><span>${age}</span>`;
+    still.setAttribute("aria-label", `At ${age}`);
     this.decades.append(still);
-  }
-
-  #layChoice(select, values, chosen, unit) {
-    select.append(...values.map((value) => new Option(`${value} ${unit}`, value, false, value === chosen)));
-  }
-
-  #laySaver(label, make) {
-    const button = Object.assign(document.createElement("button"), { type: "button", textContent: label });
-    button.addEventListener("click", async () => {
-      button.disabled = true;
-      try {
-        const made = await make();
-        this.status.textContent = made.error || "";
-        if (made.uri) download(made);
-      } finally {
-        button.disabled = false;
-      }
-    });
-    this.saving.append(button);
   }
 }
 

@@ -1,110 +1,85 @@
-// <face-editor>: one face and a slider for each attribute; one request under way, the last wins.
+// <face-editor>: the Edit tab. One face and a slider for each attribute; one request under way, the
+// last wins.
 //
-//   editor.load({before, own})   a new face: its picture, and its strength in every attribute
-//   editor.state                 {wanted, locked, detail}: all that is undone, redone and asked for
+//   editor.state   {strengths, locked, detail, method}: all that is undone, redone and asked for
 //
-// `wanted` holds only what was moved; the other sliders show where that took them. The divider
-// parts the picture into before, on its left, and after.
+// Where the model reads an attribute, its slider shows what it reads, from −1 (has it not) to 1, and
+// a strength is the share of the way from there. Any other slider begins in the middle, at the photo
+// as it is. The divider parts the picture into before, on its left, and after.
 
-const UNTOUCHED = { wanted: {}, locked: [], detail: 1 };
+const UNTOUCHED = { strengths: {}, locked: [], detail: 1, method: "mean" };
+const shareOf = (value, own) => (value >= own ? (value - own) / (1 - own || 1) : (value - own) / (1 + own || 1));
+const valueOf = (share, own) => own + share * (share >= 0 ? 1 - own : 1 + own);
 
-class FaceEditor extends HTMLElement {
+class FaceEditor extends LiveElement {
   #past = [];
   #state = UNTOUCHED;
   #saved = UNTOUCHED; // the state when the last move ended: a drag is one step of the history
   #future = [];
-  #face = 0; // counts the faces: an answer about an earlier one is dropped
   #own = {};
   #now = {};
   #rows = {};
 
-  connectedCallback() {
-    if (this.picture) return;
-    this.innerHTML = `
-      <section class="sight">
-        <div class="picture" tabindex="0" role="slider" aria-label="Before and after" aria-valuemin="0" aria-valuemax="100">
-          <canvas class="before" width="320" height="320" aria-hidden="true"></canvas>
-          <canvas class="after" width="320" height="320" role="img" aria-label="The edited face"></canvas>
-          <span class="word">before</span><span class="word">after</span>
-          <span class="divider"></span>
-        </div>
-        <p class="status" role="status"></p>
-      </section>
-      <section class="tools">
-        <div>
-          <button type="button" class="undo" title="Undo (Ctrl+Z)">Undo</button>
-          <button type="button" class="redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
-          <button type="button" class="clear">Reset all</button>
-        </div>
-        <label class="controls">Photo detail <input type="range" class="detail" min="0" max="1" step="0.05" value="1"></label>
-        <div class="save"><span>Save</span><button type="button" class="whole">Photo</button><button type="button" class="alone">Face</button></div>
-      </section>
-      <section class="panel"></section>`;
-    const find = (selector) => this.querySelector(selector);
-    [this.picture, this.before, this.after] = [".picture", ".before", ".after"].map(find);
-    [this.detail, this.status] = [".detail", ".status"].map(find);
-    [this.undoing, this.redoing, this.clearing] = [".undo", ".redo", ".clear"].map(find);
+  async connect(server, trigger, props) {
+    this.server = server;
+    const names = { input: "face-input", picture: ".picture", before: ".before", after: ".after", range: ".detail input" };
+    for (const [name, selector] of Object.entries(names)) this[name] = this.find(selector);
+    const clicks = {
+      undo: () => this.undo(),
+      redo: () => this.redo(),
+      clear: () => this.#change(UNTOUCHED),
+      photo: ({ target }) => this.#keep(target, true),
+      alone: ({ target }) => this.#keep(target, false),
+      meet: () => this.#average(),
+    };
+    for (const [name, click] of Object.entries(clicks)) this.find(`.${name}`).addEventListener("click", click);
     draggable(this.picture, (x, _, step) => this.#part(step ? this.split + x : x));
-    this.detail.addEventListener("input", () => this.#try({ detail: this.detail.valueAsNumber }));
-    this.detail.addEventListener("change", () => this.#commit());
-    this.undoing.addEventListener("click", () => this.undo());
-    this.redoing.addEventListener("click", () => this.redo());
-    this.clearing.addEventListener("click", () => this.#change(UNTOUCHED));
-    find(".whole").addEventListener("click", (event) => this.#keep(event.target, true));
-    find(".alone").addEventListener("click", (event) => this.#keep(event.target, false));
+    this.range.addEventListener("input", () => this.#try({ detail: this.range.valueAsNumber }));
+    this.range.addEventListener("change", () => this.#commit());
+    this.find(".method").addEventListener("change", ({ target }) => this.#change({ method: target.value }));
+    this.find("select").addEventListener("change", () => this.#average());
     document.addEventListener("keydown", (event) => this.#onKey(event));
     this.#part(0);
-    LINKS.edit = () => ({ face: originOf("edited"), ...this.#state });
-  }
-
-  connect(server, trigger, { groups, reach }) {
-    this.server = server;
-    this.ask = newest(
-      ({ wish }) => server.redraw(wish),
-      (answer, { face }) => face === this.#face && this.#show(answer),
-    );
-    for (const group of groups) this.#layGroup(group, reach);
+    this.find(".photo").hidden = !props.whole;
+    this.find(".methods").hidden = !props.methods;
+    this.ask = newest(server.redraw, (answer, { face }) => face === this.input.face.key && this.#show(answer));
+    for (const group of props.groups) this.#layGroup(group, props.reach);
     this.#refresh();
+    this.input.connect(server, props, (face) => this.#begin(face));
+    this.input.begin((await server.begin([null, linkedFace("edit")]))[1]);
+    LINKS.edit = () => ({ face: this.input.origin, ...this.#state });
   }
 
-  async load(value) {
-    if (!value) return;
-    const face = ++this.#face;
-    this.#own = this.#now = value.own;
+  async #begin({ key }) {
+    const look = await this.answer(this.server.look({ face: key }));
+    if (!look || key !== this.input.face.key) return;
+    this.#own = this.#now = look.own;
     [this.#past, this.#future] = [[], []];
     this.#state = this.#saved = UNTOUCHED;
-    this.status.textContent = "";
+    this.find(".seen img").src = look.seen;
     this.#refresh();
-    await paint(this.before, value.before);
-    if (face !== this.#face) return;
-    if (this.#state === UNTOUCHED) await paint(this.after, value.before);
+    await Promise.all([paint(this.before, look.before), paint(this.after, look.before)]);
     const link = openedLink("edit");
     if (link) this.#change(this.#linked(link));
     this.toggleAttribute("ready", true);
-    keepLink();
   }
 
   // What of a link can be: it may have been written by hand.
-  #linked({ wanted, locked, detail }) {
-    const known = Object.entries(wanted || {}).filter(([name, value]) => this.#rows[name] && Number.isFinite(value));
+  #linked({ strengths, locked, detail, method }) {
+    const known = Object.entries(strengths || {}).filter(([name, value]) => this.#rows[name] && Number.isFinite(value));
     return {
-      wanted: Object.fromEntries(known.map(([name, value]) => [name, within(value, -this.#rows[name].reach, this.#rows[name].reach)])),
+      strengths: Object.fromEntries(known.map(([name, value]) => [name, within(value, -this.#reach(name), this.#reach(name))])),
       locked: Object.keys(this.#rows).filter((name) => Array.isArray(locked) && locked.includes(name)),
       detail: within(detail, 0, 1, 1),
+      method: method === "balanced" ? method : "mean",
     };
   }
 
-  get state() {
-    return this.#state;
-  }
+  get state() { return this.#state; }
 
-  undo() {
-    this.#step(this.#past, this.#future);
-  }
+  undo() { this.#step(this.#past, this.#future); }
 
-  redo() {
-    this.#step(this.#future, this.#past);
-  }
+  redo() { this.#step(this.#future, this.#past); }
 
   #commit() {
     if (this.#saved === this.#state) return;
@@ -118,7 +93,7 @@ class FaceEditor extends HTMLElement {
   #try(part) {
     this.#state = { ...this.#state, ...part };
     this.#refresh();
-    this.ask({ face: this.#face, wish: this.#state });
+    this.ask({ face: this.input.face.key, ...this.#state });
   }
 
   #change(part) {
@@ -136,13 +111,9 @@ class FaceEditor extends HTMLElement {
     keepLink();
   }
 
-  #move(name, value) {
-    this.#try({ wanted: { ...this.#state.wanted, [name]: value } });
-  }
-
   #reset(name) {
-    const { [name]: _, ...wanted } = this.#state.wanted;
-    if (name in this.#state.wanted) this.#change({ wanted });
+    const { [name]: _, ...strengths } = this.#state.strengths;
+    if (name in this.#state.strengths) this.#change({ strengths });
   }
 
   #lock(name) {
@@ -151,7 +122,7 @@ class FaceEditor extends HTMLElement {
   }
 
   async #show({ picture, now, error }) {
-    this.status.textContent = error || "";
+    this.say(error);
     if (error) return;
     this.#now = now;
     this.#refresh();
@@ -160,15 +131,18 @@ class FaceEditor extends HTMLElement {
 
   async #keep(button, whole) {
     button.disabled = true;
-    const { name, uri, error } = await this.server.keep({ ...this.#state, whole });
+    const file = await this.answer(this.server.keep({ face: this.input.face.key, ...this.#state, whole }));
     button.disabled = false;
-    this.status.textContent = error || "";
-    if (uri) download({ name, uri });
+    if (file) download(file);
   }
 
-  get split() {
-    return +this.picture.style.getPropertyValue("--split");
+  async #average() {
+    const pictures = await this.answer(this.server.average({ name: this.find("select").value }));
+    this.find(".pair").hidden = !pictures;
+    this.all(".pair img").forEach((image, i) => (image.src = pictures?.[i] || ""));
   }
+
+  get split() { return +this.picture.style.getPropertyValue("--split"); }
 
   #part(split) {
     split = Math.min(1, Math.max(0, split));
@@ -184,51 +158,54 @@ class FaceEditor extends HTMLElement {
     event.shiftKey ? this.redo() : this.undo();
   }
 
+  #reach(name) { return name in this.#own ? 1 : this.#rows[name].reach; }
+
   #layGroup({ title, rows }, reach) {
     const group = document.createElement("fieldset");
     group.innerHTML = `<legend>${title}</legend>`;
     for (const { name, label, ends } of rows) {
       const row = document.createElement("div");
-      row.className = "row-of-one";
+      row.className = "attribute";
       row.innerHTML = `
         <label for="edit-${name}">${label}</label>
-        <span class="controls"><input type="range" id="edit-${name}" min="${-reach}" max="${reach}" step="0.05">
-        ${ends ? `<small aria-hidden="true"><span>${ends[0]}</span><span>${ends[1]}</span></small>` : ""}</span>
+        <span><input type="range" class="slider" id="edit-${name}" step="0.05">${ends ? `<small aria-hidden="true"><i>${ends[0]}</i><i>${ends[1]}</i></small>` : ""}</span>
         <button type="button" class="reset" aria-label="Reset ${label}" title="Reset">↺</button>
         <button type="button" class="lock" aria-label="Lock ${label}" title="Lock: leave it as it is"></button>`;
-      const slider = row.querySelector("input");
-      slider.addEventListener("input", () => this.#move(name, slider.valueAsNumber));
-      slider.addEventListener("change", () => this.#commit());
-      row.querySelector(".controls").addEventListener("dblclick", () => this.#reset(name));
+      const range = row.querySelector("input");
+      range.addEventListener("input", () => this.#try({ strengths: { ...this.#state.strengths, [name]: shareOf(range.valueAsNumber, this.#own[name] || 0) } }));
+      range.addEventListener("change", () => this.#commit());
+      row.querySelector("span").addEventListener("dblclick", () => this.#reset(name));
       row.querySelector(".reset").addEventListener("click", () => this.#reset(name));
       row.querySelector(".lock").addEventListener("click", () => this.#lock(name));
       group.append(row);
-      this.#rows[name] = { row, slider, reach };
+      this.#rows[name] = { row, range, reach };
+      this.find("select").append(new Option(label, name));
     }
-    this.querySelector(".panel").append(group);
+    this.find(".panel").append(group);
   }
 
   // Everything but the pictures, from the state.
   #refresh() {
-    const { wanted, locked, detail } = this.#state;
-    for (const [name, { row, slider, reach }] of Object.entries(this.#rows)) {
-      const place = (value = 0) => (Math.min(1, Math.max(-1, value / reach)) + 1) / 2;
-      const moved = name in wanted;
-      const value = moved ? wanted[name] : this.#now[name] || 0;
-      slider.value = value;
-      slider.disabled = locked.includes(name);
-      slider.style.setProperty("--own", place(this.#own[name]));
-      slider.style.setProperty("--at", place(value));
-      slider.setAttribute("aria-valuetext", value.toFixed(1));
+    const { strengths, locked, detail, method } = this.#state;
+    for (const [name, { row, range }] of Object.entries(this.#rows)) {
+      const [own, reach, moved] = [this.#own[name] || 0, this.#reach(name), name in strengths];
+      const place = (value) => (Math.min(1, Math.max(-1, value / reach)) + 1) / 2;
+      const value = moved ? valueOf(strengths[name], own) : (this.#now[name] ?? own);
+      [range.min, range.max, range.value] = [-reach, reach, value];
+      range.disabled = locked.includes(name);
+      range.style.setProperty("--own", place(own));
+      range.style.setProperty("--at", place(value));
+      range.setAttribute("aria-valuetext", value.toFixed(1));
       row.classList.toggle("moved", moved);
-      row.querySelector(".reset").disabled = !moved || slider.disabled;
-      row.querySelector(".lock").setAttribute("aria-pressed", slider.disabled);
+      row.querySelector(".reset").disabled = !moved || range.disabled;
+      row.querySelector(".lock").setAttribute("aria-pressed", range.disabled);
     }
-    this.detail.value = detail;
-    this.detail.style.setProperty("--filled", `${100 * detail}%`);
-    this.undoing.disabled = !this.#past.length;
-    this.redoing.disabled = !this.#future.length;
-    this.clearing.disabled = JSON.stringify(this.#state) === JSON.stringify(UNTOUCHED);
+    this.range.value = detail;
+    fillTrack(this.range);
+    this.find(`.method [value=${method}]`).checked = true;
+    this.find(".undo").disabled = !this.#past.length;
+    this.find(".redo").disabled = !this.#future.length;
+    this.find(".clear").disabled = JSON.stringify(this.#state) === JSON.stringify(UNTOUCHED);
   }
 }
 

@@ -5,7 +5,7 @@
 const LATENT_RANGE = 6; // standard deviations of the prior, either way
 const DRAW_MS = 500; // between two draws while it keeps drawing
 
-class VaeMachine extends HTMLElement {
+class VaeMachine extends LiveElement {
   #beta = 1;
   #factors = {};
   #seen; // the server's latest look
@@ -13,79 +13,36 @@ class VaeMachine extends HTMLElement {
   #fromPrior = false;
   #move = 0; // the latest; a picture that an earlier one asked for comes too late
 
-  connectedCallback() {
-    if (this.input) return;
-    this.innerHTML = `
-      <div class="top">
-        <span>Weight of the KL divergence</span>
-        <div class="choice betas" role="radiogroup" aria-label="β"></div>
-      </div>
-      <section class="in">
-        <h2>A face</h2>
-        <canvas width="64" height="64" role="img" aria-label="The drawn face"></canvas>
-      </section>
-      <div class="arrow encoder"><span>encoder</span><i></i></div>
-      <section class="code">
-        <h2>Ten latents <small>each a mean and a spread</small></h2>
-        <div class="latents"></div>
-        <p class="said" role="status"></p>
-      </section>
-      <div class="arrow decoder"><span>decoder</span><i></i></div>
-      <section class="out">
-        <h2>Drawn from them</h2>
-        <canvas width="64" height="64" role="img" aria-label="The decoder's picture"></canvas>
-      </section>
-      <section class="factors"><button type="button" class="another">Another face</button></section>
-      <section class="draws">
-        <button type="button" class="again">Draw again</button>
-        <button type="button" class="prior">Draw from the prior</button>
-        <button type="button" class="keep" aria-pressed="false">Keep drawing</button>
-        <button type="button" class="mean">Back to the mean</button>
-      </section>
-      <p class="lesson"></p>`;
-    const find = (selector) => this.querySelector(selector);
-    [this.input, this.output] = this.querySelectorAll("canvas");
-    [this.rows, this.said, this.lesson] = [".latents", ".said", ".lesson"].map(find);
-    find(".again").addEventListener("click", () => this.draw(false));
-    find(".prior").addEventListener("click", () => this.draw(true));
-    find(".keep").addEventListener("click", (event) => this.#keep(event.target));
-    find(".mean").addEventListener("click", () => this.#set(this.#seen.mean));
-    find(".another").addEventListener("click", () => this.someone(Math.floor(Math.random() * 1e6)));
-  }
-
-  connect(server, trigger, { betas, sliders, start }) {
-    this.server = server;
-    this.look = newest(server.look, (seen) => this.#see(seen));
+  connect(server, trigger, { sliders, start }) {
+    [this.input, this.output] = this.all("canvas");
+    this.look = newest(server.look, (seen) => (seen.error ? this.say(seen.error) : this.#see(seen)));
     this.decode = newest(server.decode, (picture, { move }) => move === this.#move && this.#show(picture));
-    this.querySelector(".betas").innerHTML = betas
-      .map((beta, i) => `<label><input type="radio" name="beta" value="${beta}" ${i ? "" : "checked"}> β = ${beta}</label>`)
-      .join("");
-    this.querySelector(".betas").addEventListener("change", (event) => {
+    const clicks = {
+      again: () => this.draw(false),
+      prior: () => this.draw(true),
+      keep: ({ target }) => this.#keep(target),
+      mean: () => this.#set(this.#seen.mean),
+      another: async () => this.#become(await server.someone(Math.floor(Math.random() * 1e6))),
+    };
+    for (const [name, click] of Object.entries(clicks)) this.find(`.${name}`).addEventListener("click", click);
+    this.find(".betas").addEventListener("change", (event) => {
       this.#beta = +event.target.value;
       this.#look();
     });
     this.sliders = sliders.map(({ name, low, high, step }) => {
       const label = document.createElement("label");
-      label.innerHTML = `<span>${name === "yaw" ? "turn" : name}</span><input type="range" min="${low}" max="${high}" step="${step}">`;
+      label.className = "row";
+      label.innerHTML = `<span>${name === "yaw" ? "turn" : name}</span><input type="range" class="slider" min="${low}" max="${high}" step="${step}">`;
       const slider = label.lastChild;
       slider.name = name;
-      slider.addEventListener("input", () => {
-        this.#factors[name] = slider.valueAsNumber;
-        this.#look();
-      });
-      this.querySelector(".factors").append(label);
+      slider.addEventListener("input", () => this.#become({ ...this.#factors, [name]: slider.valueAsNumber }));
+      this.find(".factors").append(label);
       return slider;
     });
     this.#become(start);
   }
 
-  get z() {
-    return [...this.rows.querySelectorAll("input")].map((slider) => slider.valueAsNumber);
-  }
-
-  async someone(seed) {
-    this.#become(await this.server.someone(seed));
-  }
+  get z() { return this.all(".latents input").map((slider) => slider.valueAsNumber); }
 
   // z = mean + spread · ε, ε from N(0, I): the reparameterisation trick.
   draw(fromPrior = this.#fromPrior) {
@@ -96,19 +53,20 @@ class VaeMachine extends HTMLElement {
 
   #become(factors) {
     this.#factors = { ...factors };
-    for (const slider of this.sliders) slider.value = factors[slider.name];
+    for (const slider of this.sliders) {
+      slider.value = factors[slider.name];
+      fillTrack(slider);
+    }
     this.#look();
   }
 
-  #look() {
-    this.look({ beta: this.#beta, factors: this.#factors });
-  }
+  #look() { this.look({ beta: this.#beta, factors: this.#factors }); }
 
   async #see(seen) {
     this.#seen = seen;
     this.#move++;
-    if (this.rows.children.length !== seen.mean.length) this.#layRows(seen.mean.length);
-    [...this.rows.children].forEach((row, i) => {
+    if (!this.find(".latents label")) this.#layRows(seen.mean.length);
+    this.all(".latents label").forEach((row, i) => {
       row.style.setProperty("--mean", seen.mean[i] / LATENT_RANGE);
       row.style.setProperty("--std", seen.std[i] / LATENT_RANGE);
       row.querySelector("input").value = seen.mean[i];
@@ -116,25 +74,24 @@ class VaeMachine extends HTMLElement {
     });
     const nats = seen.nats.reduce((a, b) => a + b);
     const spread = seen.std.reduce((a, b) => a + b) / seen.std.length;
-    this.said.textContent = `KL ${nats.toFixed(0)} nats · spread ${(100 * spread).toFixed(0)} % of the prior's · likeness ${seen.psnr.toFixed(1)} dB`;
-    this.lesson.textContent = LESSONS[this.#beta] || "";
+    this.say(`KL ${nats.toFixed(0)} nats · spread ${(100 * spread).toFixed(0)} % of the prior's · likeness ${seen.psnr.toFixed(1)} dB`);
+    for (const lesson of this.all(".lesson")) lesson.hidden = !lesson.matches(`.beta-${this.#beta}`);
     await Promise.all([paint(this.input, seen.input), this.#show(seen.output)]);
   }
 
   #layRows(many) {
-    const rows = Array.from({ length: many }, (_, i) => {
+    for (let i = 1; i <= many; i++) {
       const row = document.createElement("label");
-      row.innerHTML = `<span>z<sub>${i + 1}</sub></span>
-        <input type="range" min="${-LATENT_RANGE}" max="${LATENT_RANGE}" step="0.01" aria-label="Latent ${i + 1}">
+      row.innerHTML = `<span>z<sub>${i}</sub></span>
+        <input type="range" min="${-LATENT_RANGE}" max="${LATENT_RANGE}" step="0.01" aria-label="Latent ${i}">
         <output title="nats of the KL divergence"></output>`;
       row.querySelector("input").addEventListener("input", () => this.#set(this.z));
-      return row;
-    });
-    this.rows.replaceChildren(...rows);
+      this.find(".latents").append(row);
+    }
   }
 
   #set(z) {
-    this.rows.querySelectorAll("input").forEach((slider, i) => (slider.value = z[i]));
+    this.all(".latents input").forEach((slider, i) => (slider.value = z[i]));
     this.decode({ beta: this.#beta, z, move: ++this.#move });
   }
 
@@ -151,12 +108,6 @@ class VaeMachine extends HTMLElement {
     if (on) this.draw();
   }
 }
-
-const LESSONS = {
-  1: "β = 1 is the ELBO itself. Each spread is some 2 % of the prior's, so draws of a face look alike. But the codes lie far from the prior: what is drawn from it is hardly a face.",
-  10: "At β = 10 a nat costs ten times as much. The spreads double and the codes move together: from the prior come faces, some of them faded.",
-  50: "At β = 50 the codes have moved into the prior, so what is drawn from it is a face. Likeness has hardly suffered: only how finely the code is written.",
-};
 
 // Box and Muller's standard normal.
 function normal() {

@@ -8,7 +8,7 @@
 const LINKS = {};
 const LINK_REST_MS = 300; // browsers count how often an address changes
 let linkOpened = readLink();
-const linkTab = linkOpened.tab; // which may have taken its link before the tabs are there
+let tabOpen = linkOpened.tab || "morph";
 let linkKeeping = 0;
 
 function readLink() {
@@ -30,34 +30,29 @@ function openedLink(tab) {
 function keepLink() {
   clearTimeout(linkKeeping);
   linkKeeping = setTimeout(() => {
-    const tab = document.querySelector("[role=tab][aria-selected=true]")?.textContent.trim().toLowerCase();
-    const link = { tab, ...LINKS[tab]?.() };
+    const link = { tab: tabOpen, ...LINKS[tabOpen]?.() };
     history.replaceState(history.state, "", `#${encodeURIComponent(JSON.stringify(link))}`);
   }, LINK_REST_MS);
 }
 
-document.addEventListener("click", (event) => event.target.closest("[role=tab]") && keepLink());
-
-// Where the face of a side came from, undefined for a photo.
-function originOf(side) {
-  const origin = document.querySelector(`.${side} figure`)?.dataset.origin;
-  return origin && JSON.parse(origin);
+// For Gradio's events: a tab was opened, and which one a link opens.
+function openedTab(tab) {
+  tabOpen = tab;
+  keepLink();
 }
 
-// For Gradio's events when the page opens.
-function linkedFace(tab) {
-  return linkOpened.tab === tab ? linkOpened.face || null : null;
-}
+function linkedTab() { return typeof linkOpened.tab === "string" ? linkOpened.tab : ""; }
 
-function linkedTab() {
-  const tabs = [...document.querySelectorAll("[role=tab]")].map((tab) => tab.textContent.trim().toLowerCase());
-  return { __type__: "update", ...(tabs.includes(linkTab) && { selected: linkTab }) };
-}
-
+// A number of a link, which may have been written by hand.
 function within(value, low, high, otherwise) {
   return Number.isFinite(value) ? Math.min(high, Math.max(low, value)) : otherwise;
 }
 
-function isPlace(value, many) {
-  return Number.isInteger(value) && value >= 0 && value < many;
+function isPlace(value, many) { return Number.isInteger(value) && value >= 0 && value < many; }
+
+// An origin of a link in the server's words, or null; and that of a tab's one face.
+function linkedOrigin(origin) {
+  return origin && typeof origin === "object" && !Array.isArray(origin) ? origin : null;
 }
+
+function linkedFace(tab) { return linkOpened.tab === tab ? linkedOrigin(linkOpened.face) : null; }

@@ -1,25 +1,54 @@
 // What the elements share.
 
-const SWEEP_MS = 3500; // of play
+const SWEEP_MS = 3500; // of play, from one end or face to the next
+const UNANSWERED = "The server did not answer: try again, or reload the page.";
+const ICONS = {
+  upload: "M12 16V4m0 0L7 9m5-5 5 5M4 16v4h16v-4",
+  camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 16.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7",
+  paste: "M9 5H6v15h12V5h-3M9 3h6v4H9z",
+  dice: "M5 4h14a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zM8.5 8.5h.01M15.5 15.500h.01M12 12h.01M15.5 8.500h.01M8.5 15.5h.01",
+};
+const icon = (name) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[name]}"/></svg>`;
 
-// A function of a wish that has one request under way: of the wishes that come meanwhile the last
-// is asked next, and the others never. `show` gets each answer in turn.
+// An element that asks the server for all it shows. A tab's is laid out by its .html file, and
+// Gradio's gr.HTML calls its `connect(server, trigger, props)` once; smaller ones have a `markup`.
+class LiveElement extends HTMLElement {
+  connectedCallback() {
+    if (!this.markup || this.childElementCount) return;
+    this.innerHTML = this.markup;
+    this.built?.();
+  }
+
+  find(selector) { return this.querySelector(selector); }
+
+  all(selector) { return [...this.querySelectorAll(selector)]; }
+
+  say(sentence) { this.find(":scope > .status, :scope > section > .status").textContent = sentence || ""; }
+
+  // An answer, or null after showing its error.
+  async answer(asked) {
+    const answer = (await asked) ?? { error: UNANSWERED };
+    this.say(answer.error);
+    return answer.error ? null : answer;
+  }
+}
+
+// A function that has one request under way: of the requests that come meanwhile the last is asked
+// next, and the others never. `show` gets each answer in turn.
 function newest(ask, show) {
   let busy = false;
   let next;
-  return async (wish) => {
-    next = wish;
+  return async (request) => {
+    next = request;
     if (busy) return;
     busy = true;
     try {
       while (next !== undefined) {
         const now = next;
         next = undefined;
-        await show(await ask(now), now);
+        await show((await ask(now)) ?? { error: UNANSWERED }, now);
       }
-    } finally {
-      busy = false;
-    }
+    } finally { busy = false; }
   };
 }
 
@@ -33,7 +62,9 @@ async function bitmap(source) {
 // A picture onto a canvas, which takes its size.
 async function paint(canvas, source) {
   const picture = await bitmap(source);
-  if (canvas.width !== picture.width) [canvas.width, canvas.height] = [picture.width, picture.height];
+  if (canvas.width !== picture.width || canvas.height !== picture.height) {
+    [canvas.width, canvas.height] = [picture.width, picture.height];
+  }
   canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0);
   picture.close();
 }
@@ -62,18 +93,13 @@ function draggable(element, moved, step = 0.05) {
   });
 }
 
-// What a play button runs: step(sweeps) at every frame of the screen, until it is paused; a sweep is
-// the time from one end, or face, to the next.
+// What a play button runs: step(sweeps) at every frame of the screen, until it is paused.
 class Runner {
   #frame = 0; // the animation frame that will step
 
-  constructor(button) {
-    this.button = button;
-  }
+  constructor(button) { this.button = button; }
 
-  get running() {
-    return this.#frame > 0;
-  }
+  get running() { return this.#frame > 0; }
 
   run(step) {
     const start = performance.now();
@@ -98,17 +124,58 @@ class Runner {
 }
 
 // From 0 to 1 and back in two sweeps, resting at both.
-function eased(sweeps) {
-  return (1 - Math.cos(Math.PI * sweeps)) / 2;
-}
-
-// Empties a photo input once its photo is read, and turns the camera off.
-function emptyInput(selector) {
-  document.querySelector(`${selector} [aria-label="Upload file"]:not(.selected)`)?.click();
-  return null;
-}
+function eased(sweeps) { return (1 - Math.cos(Math.PI * sweeps)) / 2; }
 
 // Hands a file made on the server, {name, uri}, to the reader.
 function download({ name, uri }) {
   Object.assign(document.createElement("a"), { href: uri, download: name }).click();
+}
+
+function makeButton(label, click, className = "") {
+  const button = Object.assign(document.createElement("button"), { type: "button", className });
+  button.textContent = label;
+  button.addEventListener("click", () => click(button));
+  return button;
+}
+
+// Fills a slider's track up to its thumb.
+function fillTrack(range) {
+  const part = (range.value - range.min) / (range.max - range.min);
+  range.style.setProperty("--filled", `${100 * part}%`);
+}
+
+// Lays buttons that save: an animation of each kind, by `save({kind, seconds, height, job})`, with
+// how far it is; and others, label → function that gives {name, uri}.
+function laySavers(owner, server, { kinds, lengths, heights }, save, others) {
+  const bar = owner.find(".save");
+  bar.innerHTML = `<span>Save</span><span class="buttons"></span>
+    <label>Length <select class="length" aria-label="Length of the animation"></select></label>
+    <label>Size <select class="height" aria-label="Size of the animation"></select></label>
+    <progress max="1" hidden aria-label="How much of the animation is drawn"></progress>`;
+  const [length, height, progress] = ["select.length", "select.height", "progress"].map((one) => bar.querySelector(one));
+  const options = (values, chosen, unit) => values.map((value) => new Option(`${value} ${unit}`, value, false, value === chosen));
+  length.append(...options(lengths, 2, "s"));
+  height.append(...options(heights, 320, "px"));
+  const lay = (label, make) =>
+    bar.querySelector(".buttons").append(
+      makeButton(label, async (button) => {
+        button.disabled = true;
+        const made = await owner.answer(make());
+        button.disabled = false;
+        if (made) download(made);
+      }),
+    );
+  for (const kind of kinds) {
+    lay(kind, async () => {
+      const job = crypto.getRandomValues(new Uint32Array(4)).join("-");
+      progress.hidden = false;
+      progress.removeAttribute("value");
+      const look = setInterval(async () => (progress.value = (await server.progress(job)) || 1), 300);
+      const made = await save({ kind, seconds: +length.value, height: +height.value, job });
+      clearInterval(look);
+      progress.hidden = true;
+      return made;
+    });
+  }
+  for (const [label, make] of Object.entries(others)) lay(label, make);
 }

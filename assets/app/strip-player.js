@@ -11,7 +11,7 @@
 // the second face and again from the first. Between two frames the canvas shows their blend, so
 // that a strip of thirty looks continuous.
 
-class StripPlayer extends HTMLElement {
+class StripPlayer extends LiveElement {
   #frames = [];
   #plain = []; // as many, or none
   #detail = 1;
@@ -19,24 +19,25 @@ class StripPlayer extends HTMLElement {
   #loading = 0; // the latest load; an earlier one that ends later is dropped
   #drawing = 0; // the animation frame that will draw
 
-  connectedCallback() {
-    if (this.canvas) return;
-    this.innerHTML = `
+  get markup() {
+    return `
       <canvas width="320" height="320" aria-hidden="true"></canvas>
       <div class="transport">
         <button type="button" class="play" aria-label="Play" aria-pressed="false"></button>
-        <input type="range" min="0" max="1" step="any" aria-label="${this.getAttribute("label") || "From the first face to the second"}">
+        <input type="range" class="slider" min="0" max="1" step="any" aria-label="${this.getAttribute("label") || "From the first face to the second"}">
         <button type="button" class="pingpong" aria-label="Back and forth" title="Back and forth" aria-pressed="true">⇄</button>
       </div>`;
-    [this.canvas, this.button, this.range, this.pingpong] = this.querySelectorAll("canvas, button, input");
+  }
+
+  built() {
+    [this.canvas, this.button, this.range, this.pingpong] = this.all("canvas, button, input");
     this.pingpong.addEventListener("click", () => this.#turn());
     this.range.addEventListener("input", () => this.#seek(this.range.valueAsNumber));
     this.range.addEventListener("keydown", (event) => this.#onKey(event));
     this.runner = new Runner(this.button);
     this.button.addEventListener("click", () => (this.runner.running ? this.pause() : this.play()));
-    this.canvas.addEventListener("pointerdown", (event) => this.#onDrag(event));
-    this.canvas.addEventListener("mousedown", (event) => event.preventDefault()); // keeps the focus
-    this.canvas.addEventListener("pointermove", (event) => event.buttons && this.#onDrag(event));
+    draggable(this.canvas, (x) => this.#seek(x));
+    this.canvas.addEventListener("pointerup", () => this.range.focus({ preventScroll: true })); // for the arrow keys
     this.position = this.#position;
   }
 
@@ -56,14 +57,12 @@ class StripPlayer extends HTMLElement {
     this.#drawing ||= requestAnimationFrame(() => this.#draw());
   }
 
-  get position() {
-    return this.#position;
-  }
+  get position() { return this.#position; }
 
   set position(value) {
     this.#position = Math.min(1, Math.max(0, value));
     this.range.value = this.#position;
-    this.style.setProperty("--position", this.#position);
+    fillTrack(this.range);
     this.#drawing ||= requestAnimationFrame(() => this.#draw());
     this.dispatchEvent(new Event("position"));
   }
@@ -74,9 +73,7 @@ class StripPlayer extends HTMLElement {
     this.runner.run((sweeps) => (this.position = eased(back ? gone + sweeps : (gone + sweeps) % 1)));
   }
 
-  pause() {
-    this.runner.pause();
-  }
+  pause() { this.runner.pause(); }
 
   #turn() {
     this.pingpong.setAttribute("aria-pressed", this.pingpong.getAttribute("aria-pressed") !== "true");
@@ -88,13 +85,6 @@ class StripPlayer extends HTMLElement {
   #seek(position) {
     this.pause();
     this.position = position;
-  }
-
-  #onDrag(event) {
-    if (event.type === "pointerdown") this.canvas.setPointerCapture(event.pointerId);
-    const box = this.canvas.getBoundingClientRect();
-    this.#seek((event.clientX - box.left) / box.width);
-    this.range.focus({ preventScroll: true }); // so that the arrow keys go on from here
   }
 
   #onKey(event) {
@@ -109,9 +99,8 @@ class StripPlayer extends HTMLElement {
     if (!this.#frames.length) return;
     const place = this.#position * (this.#frames.length - 1);
     const [before, after] = this.#around(this.#frames, place);
-    if (this.canvas.width !== before.width) {
-      [this.canvas.width, this.canvas.height] = [before.width, before.height];
-    }
+    if (this.canvas.width !== before.width) this.canvas.width = before.width;
+    if (this.canvas.height !== before.height) this.canvas.height = before.height;
     const brush = this.canvas.getContext("2d", { alpha: false });
     brush.globalAlpha = 1;
     brush.drawImage(before, 0, 0);
@@ -128,13 +117,7 @@ class StripPlayer extends HTMLElement {
     }
   }
 
-  #around(frames, place) {
-    return [frames[Math.floor(place)], frames[Math.ceil(place)]];
-  }
+  #around(frames, place) { return [frames[Math.floor(place)], frames[Math.ceil(place)]]; }
 }
 
 customElements.define("strip-player", StripPlayer);
-
-function stripPosition() {
-  return document.querySelector("strip-player").position;
-}

@@ -1,0 +1,1 @@
+"""Faces on disk: sources, preparation, FaceSet, drawn faces with known factors."""

@@ -1,0 +1,1 @@
+"""Evaluation: reconstruction, disentanglement, edits, reports."""

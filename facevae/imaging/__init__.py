@@ -1,0 +1,1 @@
+"""Pictures: photos, alignment, compositing, morphs, files."""

@@ -1,0 +1,1 @@
+"""Latent space: paths, directions, statistics, diagnostics."""

@@ -1,0 +1,1 @@
+"""Networks and their losses: Gaussian, FaceVAE, priors, classifier, critics."""

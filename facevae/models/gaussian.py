@@ -1,0 +1,65 @@
+"""The diagonal Gaussian posterior q(z | x): sampling, density and its KL to N(0, I)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+LOGVAR_RANGE = (-14.0, 8.0)
+"""Bounds on log σ²: exp() of what lies outside is of no use in float32, and overflows in bf16."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """N(mean, exp(logvar)), independent in each latent.
+
+    Attributes:
+        mean: (N, D).
+        logvar: (N, D), natural logarithm of the variance.
+    """
+
+    mean: Tensor
+    logvar: Tensor
+
+    @classmethod
+    def from_parameters(cls, parameters: Tensor) -> Gaussian:
+        """Split an encoder's output (N, 2·D) into mean and log-variance, each (N, D)."""
+        mean, logvar = parameters.float().chunk(2, dim=1)  # (N, 2D) -> 2 × (N, D)
+        return cls(mean, logvar.clamp(*LOGVAR_RANGE))
+
+    @classmethod
+    def cat(cls, parts: Sequence[Gaussian]) -> Gaussian:
+        """Posteriors of several batches as one, (ΣN, D)."""
+        return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation, (N, D)."""
+        return (0.5 * self.logvar).exp()
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        """Draw z = mean + std · ε, (N, D): the reparameterisation trick.
+
+        The noise is drawn where the generator lives and then moved, so one seed gives the same
+        draw on every device. Source: arXiv 1312.6114, section 2.4.
+        """
+        device = generator.device if generator is not None else self.mean.device
+        noise = torch.randn(self.mean.shape, generator=generator, device=device)
+        return self.mean + self.std * noise.to(self.mean)
+
+    def log_density(self, z: Tensor) -> Tensor:
+        """log q(z_d | x_n) of each of M draws z under each of N posteriors: (M, D) → (M, N, D)."""
+        distance = (z[:, None] - self.mean) / self.std  # (M, N, D)
+        return -0.5 * (distance.square() + self.logvar + math.log(2 * math.pi))
+
+    def kl_per_latent(self) -> Tensor:
+        """KL(q ‖ N(0, 1)) of each latent in nats, (N, D). Source: arXiv 1312.6114, appendix B."""
+        return 0.5 * (self.mean.square() + self.logvar.exp() - 1.0 - self.logvar)
+
+    def kl(self) -> Tensor:
+        """KL(q ‖ N(0, I)) in nats per image, (N,)."""
+        return self.kl_per_latent().sum(dim=1)

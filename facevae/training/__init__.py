@@ -1,0 +1,1 @@
+"""Training: the VAE loop, edits against critics, the attribute classifier."""

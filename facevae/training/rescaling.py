@@ -1,0 +1,61 @@
+"""Exact rescaling of a trained VAE: its codes fill N(0, I), and every picture stays as it was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from facevae.latents.statistics import encoded
+
+if TYPE_CHECKING:
+    from facevae.data.face_set import FaceSet
+    from facevae.models.vae import FaceVAE
+
+TOLERANCE = 1e-3  # a model whose latents are this near to mean 0 and scale 1 is left as it is
+
+
+@torch.no_grad()
+def rescale(model: FaceVAE, centre: Tensor, scale: Tensor) -> None:
+    """Replace each latent z by (z − centre) / scale, in place; its pictures stay the same.
+
+    Encoder and decoder are linear where they meet the latents, so both take it in exactly.
+
+    Args:
+        centre, scale: (D,).
+    """
+    latents, layer, dense = len(centre), model.encoder.posterior, model.decoder.dense
+    layer.weight[:latents] /= scale[:, None]  # (D, F): the means
+    layer.bias[:latents] = (layer.bias[:latents] - centre) / scale
+    logvar = model.encoder.spread.bias if model.encoder.spread_grid else layer.bias[latents:]
+    logvar.sub_(2 * scale.log())
+    weight = dense.weight[:, :latents]  # (F, D), a view
+    dense.bias.add_(weight @ centre)
+    weight *= scale
+
+
+def rescale_to_prior(
+    model: FaceVAE, faces: FaceSet, rows: np.ndarray, conditions: Tensor | None = None
+) -> bool:
+    """Rescale a model so that E[μ] = 0 and E[μ² + σ²] = 1 over rows of faces.
+
+    No other shift and scale of a latent has a lower KL to N(0, 1) on these faces: it is where
+    training would arrive.
+
+    Args:
+        conditions: (N, K) of all faces, where the model takes them.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    posterior = encoded(model, faces, rows, None if conditions is None else conditions[rows])
+    centre = posterior.mean.mean(dim=0)  # (D,)
+    square = (posterior.mean - centre).square() + posterior.logvar.exp()  # (N, D)
+    scale = square.mean(dim=0).sqrt()
+    if centre.abs().max() < TOLERANCE and (scale - 1).abs().max() < TOLERANCE:
+        return False
+    device = model.decoder.dense.weight.device
+    rescale(model, centre.to(device), scale.to(device))
+    return True

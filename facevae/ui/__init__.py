@@ -1,0 +1,1 @@
+"""The app in Gradio Blocks: one tab a file."""

@@ -1,0 +1,113 @@
+"""The Age tab: one face through the years, as a strip to scrub and a row of stills.
+
+A request says how old the face is taken to be, which the visitor may correct.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from facevae.imaging.face import Face
+from facevae.studio import Studio
+from facevae.ui.components import Page
+from facevae.ui.session import ANIMATIONS, HEIGHT, Animation, Key, Request, Unit, encode, jpeg
+
+YOUNGEST, OLDEST, STEP = 10, 80, 5  # years, of the strip and between its frames
+
+
+def ages(studio: Studio) -> list[int]:
+    """Ages of the strip's frames: none that the model has not seen."""
+    low, high = studio.age_span
+    first = max(YOUNGEST, -(-int(np.ceil(low)) // STEP) * STEP)  # rounded up
+    return [*range(first, min(OLDEST, int(high) // STEP * STEP) + 1, STEP)]
+
+
+def methods(studio: Studio) -> list[str]:
+    """How the model can age a face: by its condition, by the age-shift vector, or both."""
+    editor = studio.editor
+    by_condition = ["condition"] if "age" in editor.conditions else []
+    return by_condition + (["vector"] if editor.curve else [])
+
+
+class Look(Request):
+    face: Key
+
+
+class Aged(Request):
+    """`own` is the face's own age in years as the visitor knows it."""
+
+    face: Key
+    own: float
+    detail: Unit
+    method: Literal["condition", "vector"]
+
+
+class Film(Animation, Aged):
+    pass
+
+
+class Keep(Aged):
+    at: float
+
+
+class Age:
+    """The tab's server functions."""
+
+    def __init__(self, page: Page) -> None:
+        self.session, self.studio = page.session, page.session.studio
+
+    def look(self, request: Look) -> dict:
+        """What the page begins a new face with."""
+        face = self.session.face(request.face)
+        years = face.years if face.years is not None else sum(self.studio.age_span) / 2
+        return {"crop": jpeg(face.crop_at(self.session.size())), "own": round(years)}
+
+    def strip(self, request: Aged) -> dict:
+        """The frames at `ages`, for the player and the stills."""
+        drawn = self._drawn(self._corrected(request), request, ages(self.studio), HEIGHT)
+        return {"frames": [jpeg(frame) for frame in drawn]}
+
+    def save(self, request: Film) -> dict:
+        """An animation, young to old and back."""
+        there = ages(self.studio)
+        years = np.linspace(there[0], there[-1], request.frames).tolist()
+        drawn = self._drawn(self._corrected(request), request, years, request.height)
+        return self.session.animation(request, drawn, len(years), "ageing", request.seconds)
+
+    def keep(self, request: Keep) -> dict:
+        """The whole photo with the face at an age put back into it, a PNG without metadata."""
+        face = self._corrected(request)
+        whole = self.studio.age(face, request.at, request.detail, request.method, paste=True)
+        return {"name": "aged-photo.png", "uri": encode(whole, "PNG")}
+
+    def _drawn(
+        self, face: Face, request: Aged, years: Iterable[float], height: int
+    ) -> Iterator[Image.Image]:
+        for age in years:
+            yield self.studio.age(face, age, request.detail, request.method, height)
+
+    def _corrected(self, request: Aged) -> Face:
+        """The face, as old as the request says it is."""
+        face = self.session.face(request.face)
+        low, high = self.studio.age_span
+        own = min(high, max(low, request.own))
+        if face.years is not None and own == round(face.years):  # the page shows whole years
+            return face
+        return self.studio.correct(face, years=own)
+
+
+def build(page: Page) -> None:
+    tab, session = Age(page), page.session
+    page.element(
+        "age",
+        slow=[tab.look, tab.strip, tab.save, tab.keep],
+        years=ages(session.studio),
+        span=session.studio.age_span,
+        methods=methods(session.studio),
+        **ANIMATIONS,
+    )
+    page.places["aged"] = ("Face to age", "age")

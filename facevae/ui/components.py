@@ -1,0 +1,58 @@
+"""What the tabs are made of: live elements of assets/app/, and the context that tabs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+
+from facevae.ui.session import ASSETS, Session
+
+
+@dataclass
+class Page:
+    """What a tab's builder gets: `build(page)` lays the tab out.
+
+    Attributes:
+        places: for Explore's buttons, the places that take a face: name → (label, id of the tab).
+    """
+
+    session: Session
+    tabs: gr.Tabs
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def element(
+        self,
+        name: str,
+        live: Sequence[Callable] = (),
+        slow: Sequence[Callable] = (),
+        events: Sequence[str] = (),
+        **props: Any,
+    ) -> gr.HTML:
+        """The custom element of assets/app/NAME.html, which asks the server for all it shows.
+
+        Its `connect(server, trigger, props)` is called once. `server` has the functions, each of
+        one request as JSON, done by the live or the slow worker; `trigger(event, data)` sends one
+        of the events, which are attributes of the gr.HTML given back.
+        """
+        session = self.session
+
+        async def progress(job: object) -> float:
+            """The share of an animation that is drawn, 0 before and after."""
+            return session.jobs.get(str(job), 0.0)
+
+        functions = [session.live.serves(function) for function in live]
+        functions += [session.slow.serves(one) for one in (session.begin, session.add, *slow)]
+        return gr.HTML(
+            html_template=(ASSETS / "app" / f"{name}.html").read_text(encoding="utf-8"),
+            js_on_load=f"const events = {list(events)};"
+            "element.firstElementChild.connect(server, trigger, props);",
+            server_functions=[progress, *functions],
+            apply_default_css=False,
+            portraits=session.thumbnails,
+            whole=session.studio.whole_photos,
+            side=session.max_side,
+            **props,
+        )

@@ -1,0 +1,100 @@
+"""The Learn tab: a drawn face through the encoder, ten latents and the decoder, at three β."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Literal
+
+import gradio as gr
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+
+from facevae.data import synthetic
+from facevae.imaging import images
+from facevae.models.vae import FaceVAE
+from facevae.ui.components import Page
+from facevae.ui.session import ASSETS, Request, encode
+
+SLIDERS = ("age", "smile", "beard", "hair", "skin", "yaw", "glasses")  # other factors stay
+START = {"age": 32, "smile": 0.6, "hair": 0.5, "skin": 0.35, "hair_shade": 0.75}
+LATENTS = 10
+
+FURTHER = """<p>Built step by step in <code>notebooks/02_training_a_vae.ipynb</code>, β in
+<code>notebooks/03_beta_vae_comparison.ipynb</code>.</p>"""
+
+Beta = Literal[1, 10, 50]
+
+
+class Look(Request):
+    beta: Beta
+    factors: dict[str, float]
+
+
+class Code(Request):
+    """`z` in the order of `look`; `move` counts the page's moves."""
+
+    beta: Beta
+    z: Annotated[list[float], Field(min_length=LATENTS, max_length=LATENTS)]
+    move: int = 0
+
+
+@functools.cache
+def model(beta: int) -> tuple[FaceVAE, list[int]]:
+    """A small model, and its latents, first those that carry the most nats in drawn faces."""
+    vae = FaceVAE.from_pretrained(ASSETS / "learn" / f"beta-{beta}")
+    faces, _ = synthetic.draw_faces(128, vae.config.image_shape[1:])
+    with torch.inference_mode():
+        kl = vae.encode(_tensor(faces)).kl_per_latent().mean(dim=0)  # (D,)
+    return vae, kl.argsort(descending=True).tolist()
+
+
+def _tensor(faces: np.ndarray) -> torch.Tensor:
+    """uint8 (N, H, W, C) → float32 (N, C, H, W) in [0, 1]."""
+    return images.to_tensor([Image.fromarray(face) for face in faces])
+
+
+def someone(seed: Annotated[int, Field(ge=0, lt=2**31)]) -> dict[str, float]:
+    """All factors of a drawn face."""
+    drawn = synthetic.sample_factors(1, np.random.default_rng(seed), independent=False)
+    return {name: round(float(values[0]), 3) for name, values in drawn.items()}
+
+
+@torch.inference_mode()
+def look(request: Look) -> dict:
+    """A drawn face: its picture, q(z | x) latent by latent, and the decoder's picture."""
+    vae, order = model(request.beta)
+    faces = synthetic.draw(request.factors, vae.config.image_shape[1:])
+    x = _tensor(faces)
+    posterior = vae.encode(x)
+    decoded = vae.decode(posterior.mean)
+    return {
+        "input": encode(Image.fromarray(faces[0]), "PNG"),
+        "output": encode(images.to_pil(decoded)[0], "PNG"),
+        "mean": posterior.mean[0, order].tolist(),
+        "std": posterior.std[0, order].tolist(),
+        "nats": posterior.kl_per_latent()[0, order].tolist(),
+        "psnr": -10 * (x - decoded).square().mean().log10().item(),
+    }
+
+
+@torch.inference_mode()
+def decode(request: Code) -> str:
+    """The decoder's picture of a code."""
+    vae, order = model(request.beta)
+    z = torch.zeros(1, len(order))
+    z[0, order] = torch.tensor(request.z, dtype=torch.float32)
+    return encode(images.to_pil(vae.decode(z))[0], "PNG")
+
+
+def build(page: Page) -> None:
+    rows = {row.name: row for row in synthetic.FACTORS}
+    sliders = [
+        {"name": name, "low": rows[name].low, "high": rows[name].high,
+         "step": 1 if rows[name].kind == "discrete" or name == "age" else 0.05}
+        for name in SLIDERS
+    ]  # fmt: skip
+    start = {name: START.get(name, row.default) for name, row in rows.items()}
+    page.element("learn", live=[someone, look, decode], sliders=sliders, start=start)
+    gr.HTML(FURTHER, elem_classes="further", apply_default_css=False)

@@ -1,0 +1,114 @@
+"""The Morph tab: two faces and a strip between them, or three or four and a pad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from PIL import Image
+from pydantic import Field
+
+from facevae.ui.components import Page
+from facevae.ui.session import (
+    ANIMATIONS,
+    HEIGHT,
+    MAX_FRAMES,
+    Animation,
+    Key,
+    Request,
+    Unit,
+    encode,
+    jpeg,
+)
+
+PLACES = ("first", "second", "third", "fourth")
+STRIP_FRAMES = 25  # the canvas blends between neighbours
+ROUND = {2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 3, 2)}  # from face to face, as the pad plays
+Faces = Annotated[list[Key], Field(min_length=2, max_length=4)]
+Path = Literal["linear", "spherical"]
+
+
+class Strip(Request):
+    faces: Faces
+    path: Path
+
+
+class Blend(Request):
+    faces: Faces
+    weights: list[Unit]
+    detail: Unit
+
+
+class Save(Animation):
+    faces: Faces
+    detail: Unit
+    path: Path
+
+
+class Photo(Request):
+    """`place` is on the way from the first face to the second, or the weights of all."""
+
+    faces: Faces
+    place: Unit | list[Unit]
+    detail: Unit
+    path: Path
+
+
+class Morph:
+    """The tab's server functions."""
+
+    def __init__(self, page: Page) -> None:
+        self.session, self.studio = page.session, page.session.studio
+
+    def strip(self, request: Strip) -> dict[str, list[str]]:
+        """With all of the photos' detail and with none: the page blends the two by itself."""
+        a, b = map(self.session.face, request.faces[:2])
+        kinds = {"frames": 1.0, "plain": 0.0}
+        return {
+            kind: [jpeg(frame) for frame in self.studio.morph_strip(
+                a, b, STRIP_FRAMES, detail, request.path, HEIGHT)]
+            for kind, detail in kinds.items()
+        }  # fmt: skip
+
+    def blend(self, request: Blend) -> dict[str, str]:
+        faces = [*map(self.session.face, request.faces)]
+        return {"picture": jpeg(self.studio.blend(faces, request.weights, request.detail, HEIGHT))}
+
+    def save(self, request: Save) -> dict[str, str]:
+        """An animation from face to face, and back to the first."""
+        faces = [*map(self.session.face, request.faces)]
+        stops = [faces[place] for place in ROUND[len(faces)]]
+        pairs = [*zip(stops, [*stops[1:], stops[0]], strict=True)]
+        steps = min(MAX_FRAMES // len(pairs), request.frames)
+
+        def frames() -> Iterator[Image.Image]:
+            for a, b in pairs:
+                for step in range(steps - 1):  # the last one comes next
+                    yield self.studio.morph(
+                        a, b, step / (steps - 1), request.detail, request.path, request.height
+                    )
+
+        count = len(pairs) * (steps - 1)
+        seconds = len(pairs) * request.seconds
+        return self.session.animation(request, frames(), count, "morph", seconds, pingpong=False)
+
+    def photo(self, request: Photo) -> dict[str, str]:
+        """The first face's whole photo with the morph put back into it, a PNG without metadata."""
+        faces = [*map(self.session.face, request.faces)]
+        if isinstance(request.place, list):
+            whole = self.studio.blend(faces, request.place, request.detail, paste=True)
+        else:
+            a, b = faces[:2]
+            whole = self.studio.morph(a, b, request.place, request.detail, request.path, paste=True)
+        return {"name": "morph-photo.png", "uri": encode(whole, "PNG")}
+
+
+def build(page: Page) -> None:
+    tab = Morph(page)
+    page.element(
+        "morph",
+        live=[tab.blend],
+        slow=[tab.strip, tab.save, tab.photo],
+        **ANIMATIONS,
+    )
+    page.places |= {"first": ("First face", "morph"), "second": ("Second face", "morph")}

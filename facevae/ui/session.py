@@ -1,0 +1,231 @@
+"""What the page asks of the studio: photos and numbers in, pictures ready for a browser out."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+import random
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from facevae.imaging import images
+from facevae.imaging.alignment import FRAMINGS
+from facevae.imaging.face import Face
+from facevae.imaging.photo import PhotoLike, open_photo
+from facevae.studio import Studio
+from facevae.ui.limits import MAX_PHOTO_BYTES
+from facevae.ui.worker import Worker
+
+ASSETS = Path(__file__).resolve().parents[2] / "assets"
+PORTRAITS = {
+    "Grace Hopper": ASSETS / "portraits" / "grace_hopper.jpg",
+    "Eileen Collins": ASSETS / "portraits" / "eileen_collins.jpg",
+}
+START_SEEDS = (36, 56, 7, 21)  # of the drawn faces to begin with
+HEIGHT = 320  # pixels of a frame, which the canvas scales
+KEPT_SECONDS, SWEEP_SECONDS = 3540, 60  # of a visitor's face, from when it was read
+MAX_FACES = 200  # of all visitors: the oldest goes first
+FORGOTTEN = "This face was forgotten, as every photo is after an hour: choose one again."
+
+Kind = Literal["GIF", "WebP", "MP4"]
+Seconds = Literal[1, 2, 4, 8]  # one way
+FrameHeight = Literal[160, 320, 512]  # pixels
+FRAMES_PER_SECOND, MAX_FRAMES = 12, 120  # more would keep other visitors waiting
+ANIMATIONS = {
+    "kinds": get_args(Kind),
+    "lengths": get_args(Seconds),
+    "heights": get_args(FrameHeight),
+}
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Key = Annotated[str, StringConstraints(max_length=80)]
+
+
+class Request(BaseModel):
+    """What a live element asks for; a subclass names the fields and their bounds."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Origin(Request):
+    """Where a face comes from, as links name it: a portrait, a seed, or a spot of Explore."""
+
+    portrait: str | None = None
+    draw: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    spot: dict[str, Any] | None = None
+
+
+class Added(Request):
+    """A photo, as a data URI, or the origin of a face."""
+
+    photo: str | None = None
+    origin: Origin | None = None
+
+
+class Animation(Request):
+    kind: Kind
+    seconds: Seconds
+    height: FrameHeight
+    job: Key  # under which `Session.progress` tells how far it is
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of one way."""
+        return FRAMES_PER_SECOND * self.seconds
+
+
+class Session:
+    """The studio, its workers, and visitors' faces, each under a secret key."""
+
+    def __init__(self, studio: Studio, max_side: int, kept_seconds: float = KEPT_SECONDS) -> None:
+        self.studio, self.max_side, self.kept_seconds = studio, max_side, kept_seconds
+        self.live, self.slow, self.programs = Worker(), Worker(niceness=5), Worker(niceness=10)
+        self.kept: dict[str, tuple[float, Face]] = {}  # until when, and the face
+        self.jobs: dict[str, float] = {}  # share of each animation that is drawn
+        self.draw_spot: Callable[[dict], Image.Image] | None = None  # of the Explore tab
+        channels, self.rows, self.columns = studio.model.config.image_shape
+        known = channels == 3 and studio.framing != "none"
+        self.portraits = dict(PORTRAITS) if known else {}
+        self.thumbnails = {name: jpeg(_thumbnail(path)) for name, path in self.portraits.items()}
+        threading.Thread(target=self._sweep, daemon=True).start()
+        self.starting = self.slow.submit(self._begin)  # while the server starts
+
+    def _begin(self) -> list[dict]:
+        """The first four faces: both portraits where the model can read them, then drawn ones."""
+        begun = [self._shown(self.open(path), name, {"portrait": name}, name)
+                 for name, path in self.portraits.items()]  # fmt: skip
+        for seed in START_SEEDS[: 4 - len(begun)]:
+            face = self.place(self.studio.sample(1, seed)[0])
+            begun.append(self._shown(face, "Nobody", {"draw": seed}, f"start-{seed}"))
+        return begun
+
+    def begin(self, origins: list[Origin | None]) -> list[dict]:
+        """Faces that a tab opens with: those of a link, and the first ones in other places."""
+        begun = self.starting.result()
+        return [self._recalled(origin) or begun[place] for place, origin in enumerate(origins[:4])]
+
+    def _recalled(self, origin: Origin | None) -> dict | None:
+        with suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+            return self.add(Added(origin=origin)) if origin else None
+        return None  # a link that was written by hand
+
+    def add(self, request: Added) -> dict:
+        """Read a face and keep it; what the page shows of it."""
+        if request.photo is not None:
+            photo = base64.b64decode(request.photo.partition("base64,")[2])
+            if len(photo) > MAX_PHOTO_BYTES:
+                raise ValueError(f"Send a photo of less than {MAX_PHOTO_BYTES // 10**6} MB.")
+            return self._shown(self.open(photo), "Your photo")
+        origin = request.origin or Origin(draw=random.getrandbits(31))
+        if origin.portrait is not None:
+            name = origin.portrait
+            return self._shown(self.face(name), name, {"portrait": name}, name)
+        if origin.spot is not None and self.draw_spot:
+            drawn = self.draw_spot(origin.spot)
+            told: dict[str, Any] = {"spot": origin.spot}
+        else:
+            drawn, told = self.studio.sample(1, origin.draw or 0)[0], {"draw": origin.draw or 0}
+        return self._shown(self.place(drawn), "Nobody", told)
+
+    def open(self, photo: PhotoLike | bytes) -> Face:
+        opened = io.BytesIO(photo) if isinstance(photo, bytes) else photo
+        return self.studio.read(open_photo(opened, self.max_side))
+
+    def place(self, drawn: Image.Image) -> Face:
+        """The face in a picture that the model drew: where its eyes are is known."""
+        landmarks = FRAMINGS[self.studio.framing]
+        return self.studio.read(
+            drawn, eyes=None if landmarks is None else landmarks[:2] * drawn.width
+        )
+
+    def _shown(
+        self, face: Face, name: str, origin: dict | None = None, key: str | None = None
+    ) -> dict:
+        if key is None:  # nobody else can guess it
+            key = secrets.token_urlsafe(16)
+            self.kept[key] = time.monotonic() + self.kept_seconds, face
+        self.kept.setdefault(key, (math.inf, face))
+        several = face.faces_found > 1
+        notes = [f"{face.faces_found} faces were found: the largest was taken."] if several else []
+        notes += [f"{face.warning[0].upper()}{face.warning[1:]}."] if face.warning else []
+        if max(face.photo.size) == self.max_side:
+            notes.append(f"Photos come back with at most {self.max_side:,} pixels a side.")
+        crop = jpeg(face.crop_at(self.size()))
+        return {"key": key, "name": name, "origin": origin, "crop": crop, "note": " ".join(notes)}
+
+    def face(self, key: str) -> Face:
+        """A kept face; ValueError where it was forgotten."""
+        self.forget()
+        if key not in self.kept:
+            raise ValueError(FORGOTTEN)
+        return self.kept[key][1]
+
+    def forget(self) -> None:
+        """Drop visitors' faces whose time is over, and the oldest of too many."""
+        visitors = [(key, until) for key, (until, _) in [*self.kept.items()] if until < math.inf]
+        for place, (key, until) in enumerate(visitors, MAX_FACES - len(visitors)):
+            if place < 0 or until < time.monotonic():
+                self.kept.pop(key, None)
+
+    def _sweep(self) -> None:
+        while True:
+            time.sleep(SWEEP_SECONDS)
+            self.forget()
+
+    def size(self, height: int = HEIGHT) -> tuple[int, int]:
+        """(height, width) of a picture of that height."""
+        return height, max(1, round(height * self.columns / self.rows))
+
+    def animation(
+        self,
+        request: Animation,
+        frames: Iterable[Image.Image],
+        count: int,
+        name: str,
+        seconds: float,
+        pingpong: bool = True,
+    ) -> dict:
+        """Frames as a file for the page's `download`; no copy of it stays here."""
+        drawn = []
+        try:
+            for frame in frames:
+                drawn.append(frame)
+                self.jobs[request.job] = len(drawn) / count
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder, f"{name}.{request.kind.lower()}")
+                images.save_animation(drawn, file, seconds, pingpong)
+                return {"name": file.name, "uri": data_uri(file.read_bytes())}
+        finally:
+            self.jobs.pop(request.job, None)
+
+
+def _thumbnail(path: Path) -> Image.Image:
+    """The head of a portrait, for a small button."""
+    with Image.open(path) as photo:
+        head = photo.crop((photo.width // 6, 0, photo.width * 5 // 6, photo.width * 2 // 3))
+        return ImageOps.fit(head.convert("RGB"), (76, 76))
+
+
+def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def encode(picture: Image.Image, kind: str, **options: Any) -> str:
+    """A picture as a data URI: "JPEG" or "PNG", without metadata."""
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return data_uri(buffer.getvalue(), f"image/{kind.lower()}")
+
+
+def jpeg(picture: Image.Image) -> str:
+    return encode(picture, "JPEG", quality=92)

@@ -1,1 +1,0 @@
-"""The figures that `python tests/bench.py` prints, a topic a module."""
