@@ -21,6 +21,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import gradio as gr
+import torch
 from starlette.middleware import Middleware
 
 from facevae.studio import Studio
@@ -28,7 +29,6 @@ from facevae.ui import age, api, edit, explore, learn, morph
 from facevae.ui.components import Page
 from facevae.ui.limits import Blocks, Limits
 from facevae.ui.session import ASSETS, Session
-from facevae.ui.worker import share_cores
 
 MIN_SIDE, MAX_SIDE = 128, 1600  # of a photo that is kept: 6 MB in memory, and no face loses by it
 SWEEP = (60, 60)  # each minute Gradio deletes a program's uploads that are older than a minute
@@ -146,7 +146,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if args.mcp and not importlib.util.find_spec("mcp"):
             raise ValueError("--mcp needs one package more: pip install 'gradio[mcp]'")
-        share_cores()
+        torch.set_num_threads(max(1, torch.get_num_threads() // 2))  # two workers may be busy
         studio = Studio.load(args.model)
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)

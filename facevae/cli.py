@@ -77,13 +77,15 @@ def evaluate(args: argparse.Namespace) -> None:
     from facevae.evaluation import suite, tables
 
     model, faces = facevae.FaceVAE.from_pretrained(args.model), facevae.load_faces(args.data)
-    studio = facevae.Studio.load(args.model) if args.edits else None
+    labelled = all(name in faces.labels for name in model.config.conditions)
+    # a studio fills in conditions that the faces carry no labels of
+    studio = None if labelled and not args.edits else facevae.Studio.load(args.model)
     classifier = _evaluation_classifier(args) if args.edits else None
     factors = _factors(faces, args.factors, model.config.latents)
     against = {name: facevae.FaceVAE.from_pretrained(name) for name in args.against}
     split = faces.split(args.seed, by=args.split_by)
     rows, condition = split[args.part], None
-    if studio and studio.model.config.image_shape == faces.image_shape:
+    if studio and model.config.image_shape == faces.image_shape:
         condition = suite.filled_conditions(studio, faces, rows)
     else:
         rows = suite.metrics.known_rows(model, faces, rows, args.model)
@@ -165,8 +167,7 @@ def export(args: argparse.Namespace) -> None:
 
 def classifier(args: argparse.Namespace) -> None:
     """Train the editing classifier and print its held-out balanced accuracy."""
-    from facevae.data.face_set import evenly
-    from facevae.evaluation.classifier import accuracies, label_matrix
+    from facevae.evaluation.classifier import held_out, label_matrix
     from facevae.models.classifier import ClassifierConfig
     from facevae.models.conditions import ATTRIBUTES
     from facevae.training.classifier import train_classifier
@@ -181,24 +182,15 @@ def classifier(args: argparse.Namespace) -> None:
         name for name in (*ATTRIBUTES, "Young")
         if any((label_matrix(faces, [name]) >= 0).any() for faces in sets)
     ]  # fmt: skip
+    if not names:
+        raise ValueError("these faces carry no label to train on: prepare faces with CelebA's")
     aged = any("age" in faces.labels for faces in sets)
     config = ClassifierConfig(tuple(names), aged, framings.pop())
     rows = [(faces, faces.split(args.seed)["train"]) for faces in sets]
     found = train_classifier(rows, config, args.epochs, args.seed)
     found.save(args.out)
     print(f"{args.out}: reads {', '.join(names)}{' and the age' if aged else ''}")
-    labels: dict[str, list] = {name: [] for name in (*names, "age")[: len(names) + aged]}
-    read: dict[str, list] = {name: [] for name in labels}
-    for faces in sets:
-        taken = evenly(faces.split(args.seed)["test"], 2000)
-        for name, values in found.predict(faces.tensor(taken)).items():
-            read[name].append(values)
-            labels[name].append(label_matrix(faces, [name])[taken, 0])
-    figures = accuracies(
-        {name: torch.cat(values) for name, values in read.items()},
-        {name: np.concatenate(values) for name, values in labels.items()},
-    )
-    for name, figure in figures.items():
+    for name, figure in held_out(found, sets, args.seed).items():
         unit = "years of mean absolute error" if name == "age" else "balanced accuracy, held out"
         unseen = "unknown: the held-out faces do not show both classes"
         print(f"  {name:20} {unseen if np.isnan(figure) else f'{figure:.3f} {unit}'}")
@@ -206,7 +198,7 @@ def classifier(args: argparse.Namespace) -> None:
 
 def adversarial(args: argparse.Namespace) -> None:
     """Stage 2 of the studio model, by `training.adversarial`."""
-    from facevae.training.adversarial import train_edits  # type: ignore[attr-defined]
+    from facevae.training.edit_runs import train_edits
 
     sets = [facevae.load_faces(folder) for folder in args.data]
     _check_device(args.device)

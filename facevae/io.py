@@ -40,7 +40,7 @@ def local(folder: str | os.PathLike) -> Path:
         return Path(folder)
     from huggingface_hub import snapshot_download
 
-    wanted = ["config.json", "*.safetensors"]
+    wanted = ["*.json", "*.safetensors"]
     try:
         return Path(snapshot_download(name.removeprefix("hub:"), allow_patterns=wanted))
     except OSError as error:

@@ -30,6 +30,23 @@ def drawn_faces(tmp_path_factory) -> FaceSet:
 
 
 @pytest.fixture(scope="session")
+def small_faces(tmp_path_factory) -> FaceSet:
+    """120 drawn faces of 16×16, for many short runs."""
+    from facevae.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("faces") / "small"
+    return prepare("synthetic", out=folder, size=16, count=120, progress=False)
+
+
+@pytest.fixture(scope="session")
+def small_run(small_faces, tmp_path_factory) -> Path:
+    """The folder of the shortest run on `small_faces`."""
+    from tests.unit.tiny_runs import TINY as recipe
+
+    return _trained(recipe, small_faces, tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
 def grey_faces(tmp_path_factory) -> FaceSet:
     """120 grey pictures of 28×20 without labels, framing "none", as Frey's film."""
     folder = tmp_path_factory.mktemp("faces") / "grey"

@@ -6,21 +6,22 @@ class FaceAges extends LiveElement {
 
   async connect(server, trigger, props) {
     [this.server, this.years] = [server, props.years];
-    const names = { input: "face-input", player: "strip-player", own: ".own", range: ".detail input", decades: ".decades" };
-    for (const [name, selector] of Object.entries(names)) this[name] = this.find(selector);
-    this.player.addEventListener("position", () => this.#tell());
-    this.own.addEventListener("input", () => this.own.value && this.own.checkValidity() && this.#ask());
-    this.own.addEventListener("change", () => this.#tidy());
-    for (const input of [this.range, this.find(".method")]) input.addEventListener("input", () => this.#ask());
+    this.parts({ input: "face-input", player: "strip-player", own: ".own", range: ".detail input", decades: ".decades" });
+    this.on("strip-player", "position", () => this.#tell());
+    this.on(".own", "input", () => this.own.value && this.own.checkValidity() && this.#ask());
+    this.on(".own", "change", () => this.#tidy());
+    this.on(".detail input, .method", "input", () => this.#ask());
     [this.own.min, this.own.max] = props.span.map((years, end) => Math[end ? "floor" : "ceil"](years));
+    this.find(".photo").hidden = !props.whole;
     this.find(".methods").hidden = props.methods.length < 2;
     this.find(`[value=${props.methods[0]}]`).checked = true;
     this.ask = newest(server.strip, (answer, { face }) => face === this.input.face.key && this.#show(answer));
     this.years.forEach((age, i) => age % 10 === 0 && this.#layStill(age, i));
-    laySavers(this, server, props, (animation) => server.save({ ...this.request, ...animation }), {
-      ...(props.whole && { Photo: () => server.keep({ ...this.request, at: this.age }) }),
-      PNG: () => ({ name: "aged-face.png", uri: this.player.canvas.toDataURL() }),
-    });
+    const others = {
+      photo: () => server.keep({ ...this.request, at: this.age }),
+      still: () => ({ name: "aged-face.png", uri: this.player.canvas.toDataURL() }),
+    };
+    wireSavers(this, server, others, (animation) => server.save({ ...this.request, ...animation }));
     this.input.connect(server, props, (face) => this.#begin(face));
     this.input.begin((await server.begin([null, linkedFace("age")]))[1]);
   }
@@ -31,7 +32,7 @@ class FaceAges extends LiveElement {
     this.estimate = this.own.value = look.own;
     this.find(".guess").textContent = `The model reads ${look.own}: correct it if you know better.`;
     this.player.pause();
-    this.player.load([look.crop]);
+    this.player.load({ frames: [look.crop] });
     this.age = look.own;
     this.#follow(openedLink("age") || {});
     LINKS.age = () => {
@@ -55,7 +56,6 @@ class FaceAges extends LiveElement {
   }
 
   get age() { return this.years[0] + this.player.position * (this.years.at(-1) - this.years[0]); }
-
   set age(age) { this.player.position = (age - this.years[0]) / (this.years.at(-1) - this.years[0]); }
 
   #ask() {
@@ -78,8 +78,8 @@ class FaceAges extends LiveElement {
     const asked = this.#asked;
     this.say(error);
     if (frames) {
-      this.decades.querySelectorAll("button").forEach((still) => (still.querySelector("img").src = frames[still.dataset.frame]));
-      await this.player.load(frames);
+      for (const still of this.decades.children) still.firstChild.src = frames[still.dataset.frame];
+      await this.player.load({ frames });
       this.toggleAttribute("ready", true);
     }
     if (asked === this.#asked) this.toggleAttribute("busy", false);
@@ -94,14 +94,12 @@ class FaceAges extends LiveElement {
   }
 
   #layStill(age, frame) {
-    const still = makeButton("", () => {
+    const show = () => {
       this.player.pause();
       this.age = age;
-    });
-    still.dataset.frame = frame;
-    still.innerHTML = `<img alt=""><span>${age}</span>`;
-    still.setAttribute("aria-label", `At ${age}`);
-    this.decades.append(still);
+    };
+    this.decades.append(makeButton(`<img alt=""><span>${age}</span>`, show, `At ${age}`));
+    this.decades.lastChild.dataset.frame = frame;
   }
 }
 

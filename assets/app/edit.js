@@ -1,48 +1,48 @@
 // <face-editor>: the Edit tab. One face and a slider for each attribute; one request under way, the
 // last wins.
-//
-//   editor.state   {strengths, locked, detail, method}: all that is undone, redone and asked for
-//
 // Where the model reads an attribute, its slider shows what it reads, from −1 (has it not) to 1, and
 // a strength is the share of the way from there. Any other slider begins in the middle, at the photo
-// as it is. The divider parts the picture into before, on its left, and after.
+// as it is. `state` is all that is undone, redone and asked for.
 
 const UNTOUCHED = { strengths: {}, locked: [], detail: 1, method: "mean" };
 const shareOf = (value, own) => (value >= own ? (value - own) / (1 - own || 1) : (value - own) / (1 + own || 1));
 const valueOf = (share, own) => own + share * (share >= 0 ? 1 - own : 1 + own);
 
 class FaceEditor extends LiveElement {
-  #past = [];
   #state = UNTOUCHED;
-  #saved = UNTOUCHED; // the state when the last move ended: a drag is one step of the history
-  #future = [];
+  #history = [UNTOUCHED]; // the state whenever a move ended: a drag is one step
+  #at = 0; // place in the history
   #own = {};
   #now = {};
   #rows = {};
 
   async connect(server, trigger, props) {
     this.server = server;
-    const names = { input: "face-input", picture: ".picture", before: ".before", after: ".after", range: ".detail input" };
-    for (const [name, selector] of Object.entries(names)) this[name] = this.find(selector);
-    const clicks = {
-      undo: () => this.undo(),
-      redo: () => this.redo(),
-      clear: () => this.#change(UNTOUCHED),
-      photo: ({ target }) => this.#keep(target, true),
-      alone: ({ target }) => this.#keep(target, false),
-      meet: () => this.#average(),
-    };
-    for (const [name, click] of Object.entries(clicks)) this.find(`.${name}`).addEventListener("click", click);
+    this.parts({ input: "face-input", picture: ".picture", before: ".before", after: ".after", range: ".detail input" });
+    this.on(".undo", "click", () => this.#step(-1));
+    this.on(".redo", "click", () => this.#step(1));
+    this.on(".clear", "click", () => this.#change(UNTOUCHED));
+    this.on(".meet", "click", () => this.#average());
+    this.on(".average select", "change", () => this.#average());
+    this.on(".method", "change", ({ target }) => this.#change({ method: target.value }));
+    this.on(".detail input", "input", () => this.#try({ detail: this.range.valueAsNumber }));
+    this.on(".detail input", "change", () => this.#commit());
+    const keep = (whole) => server.keep({ face: this.input.face.key, ...this.#state, whole });
+    wireSavers(this, server, { photo: () => keep(true), alone: () => keep(false) });
+    const named = (event) => event.target.closest(".attribute")?.dataset.name;
+    this.on(".panel", "input", (event) => this.#slide(named(event), event.target.valueAsNumber));
+    this.on(".panel", "change", () => this.#commit());
+    this.on(".panel", "dblclick", (event) => event.target.matches("input") && this.#reset(named(event)));
+    this.on(".panel", "click", (event) => {
+      if (event.target.matches(".reset")) this.#reset(named(event));
+      if (event.target.matches(".lock")) this.#lock(named(event));
+    });
     draggable(this.picture, (x, _, step) => this.#part(step ? this.split + x : x));
-    this.range.addEventListener("input", () => this.#try({ detail: this.range.valueAsNumber }));
-    this.range.addEventListener("change", () => this.#commit());
-    this.find(".method").addEventListener("change", ({ target }) => this.#change({ method: target.value }));
-    this.find("select").addEventListener("change", () => this.#average());
     document.addEventListener("keydown", (event) => this.#onKey(event));
     this.#part(0);
     this.find(".photo").hidden = !props.whole;
     this.find(".methods").hidden = !props.methods;
-    this.ask = newest(server.redraw, (answer, { face }) => face === this.input.face.key && this.#show(answer));
+    this.ask = newest(server.redraw, (answer, { face }) => face === this.input.face.key && this.#draw(answer));
     for (const group of props.groups) this.#layGroup(group, props.reach);
     this.#refresh();
     this.input.connect(server, props, (face) => this.#begin(face));
@@ -54,8 +54,7 @@ class FaceEditor extends LiveElement {
     const look = await this.answer(this.server.look({ face: key }));
     if (!look || key !== this.input.face.key) return;
     this.#own = this.#now = look.own;
-    [this.#past, this.#future] = [[], []];
-    this.#state = this.#saved = UNTOUCHED;
+    [this.#state, this.#history, this.#at] = [UNTOUCHED, [UNTOUCHED], 0];
     this.find(".seen img").src = look.seen;
     this.#refresh();
     await Promise.all([paint(this.before, look.before), paint(this.after, look.before)]);
@@ -77,38 +76,34 @@ class FaceEditor extends LiveElement {
 
   get state() { return this.#state; }
 
-  undo() { this.#step(this.#past, this.#future); }
-
-  redo() { this.#step(this.#future, this.#past); }
-
   #commit() {
-    if (this.#saved === this.#state) return;
-    this.#past.push(this.#saved);
-    this.#saved = this.#state;
-    this.#future = [];
+    if (this.#history[this.#at] !== this.#state) this.#history.splice(++this.#at, Infinity, this.#state);
     this.#refresh();
     keepLink();
   }
 
-  #try(part) {
-    this.#state = { ...this.#state, ...part };
+  #show(state) {
+    this.#state = state;
     this.#refresh();
-    this.ask({ face: this.input.face.key, ...this.#state });
+    this.ask({ face: this.input.face.key, ...state });
   }
+
+  #try(part) { this.#show({ ...this.#state, ...part }); }
 
   #change(part) {
     this.#try(part);
     this.#commit();
   }
 
-  #step(from, to) {
+  #step(by) {
     this.#commit();
-    if (!from.length) return;
-    to.push(this.#state);
-    this.#saved = from.pop();
-    this.#try(this.#saved);
-    this.#saved = this.#state;
-    keepLink();
+    if (!this.#history[this.#at + by]) return;
+    this.#show(this.#history[(this.#at += by)]);
+    this.#commit();
+  }
+
+  #slide(name, value) {
+    this.#try({ strengths: { ...this.#state.strengths, [name]: shareOf(value, this.#own[name] || 0) } });
   }
 
   #reset(name) {
@@ -121,19 +116,12 @@ class FaceEditor extends LiveElement {
     this.#change({ locked: locked.includes(name) ? locked.filter((other) => other !== name) : [...locked, name] });
   }
 
-  async #show({ picture, now, error }) {
-    this.say(error);
-    if (error) return;
-    this.#now = now;
+  async #draw(answer) {
+    this.say(answer.error);
+    if (answer.error) return;
+    this.#now = answer.now;
     this.#refresh();
-    await paint(this.after, picture);
-  }
-
-  async #keep(button, whole) {
-    button.disabled = true;
-    const file = await this.answer(this.server.keep({ face: this.input.face.key, ...this.#state, whole }));
-    button.disabled = false;
-    if (file) download(file);
+    await paint(this.after, answer.picture);
   }
 
   async #average() {
@@ -155,7 +143,7 @@ class FaceEditor extends LiveElement {
     const typing = event.target.matches("textarea, input:not([type=range])");
     if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || typing || !this.picture.offsetParent) return;
     event.preventDefault();
-    event.shiftKey ? this.redo() : this.undo();
+    this.#step(event.shiftKey ? 1 : -1);
   }
 
   #reach(name) { return name in this.#own ? 1 : this.#rows[name].reach; }
@@ -164,21 +152,16 @@ class FaceEditor extends LiveElement {
     const group = document.createElement("fieldset");
     group.innerHTML = `<legend>${title}</legend>`;
     for (const { name, label, ends } of rows) {
-      const row = document.createElement("div");
-      row.className = "attribute";
-      row.innerHTML = `
-        <label for="edit-${name}">${label}</label>
-        <span><input type="range" class="slider" id="edit-${name}" step="0.05">${ends ? `<small aria-hidden="true"><i>${ends[0]}</i><i>${ends[1]}</i></small>` : ""}</span>
-        <button type="button" class="reset" aria-label="Reset ${label}" title="Reset">↺</button>
-        <button type="button" class="lock" aria-label="Lock ${label}" title="Lock: leave it as it is"></button>`;
-      const range = row.querySelector("input");
-      range.addEventListener("input", () => this.#try({ strengths: { ...this.#state.strengths, [name]: shareOf(range.valueAsNumber, this.#own[name] || 0) } }));
-      range.addEventListener("change", () => this.#commit());
-      row.querySelector("span").addEventListener("dblclick", () => this.#reset(name));
-      row.querySelector(".reset").addEventListener("click", () => this.#reset(name));
-      row.querySelector(".lock").addEventListener("click", () => this.#lock(name));
+      const row = this.find("template").content.firstElementChild.cloneNode(true);
+      const [range, reset, lock] = row.querySelectorAll("input, button");
+      range.id = row.querySelector("label").htmlFor = `edit-${name}`;
+      row.querySelector("label").textContent = label;
+      reset.setAttribute("aria-label", `Reset ${label}`);
+      lock.setAttribute("aria-label", `Lock ${label}`);
+      row.querySelectorAll("i").forEach((end, i) => (end.textContent = ends?.[i] || ""));
+      row.dataset.name = name;
       group.append(row);
-      this.#rows[name] = { row, range, reach };
+      this.#rows[name] = { row, range, reset, lock, reach };
       this.find("select").append(new Option(label, name));
     }
     this.find(".panel").append(group);
@@ -187,7 +170,7 @@ class FaceEditor extends LiveElement {
   // Everything but the pictures, from the state.
   #refresh() {
     const { strengths, locked, detail, method } = this.#state;
-    for (const [name, { row, range }] of Object.entries(this.#rows)) {
+    for (const [name, { row, range, reset, lock }] of Object.entries(this.#rows)) {
       const [own, reach, moved] = [this.#own[name] || 0, this.#reach(name), name in strengths];
       const place = (value) => (Math.min(1, Math.max(-1, value / reach)) + 1) / 2;
       const value = moved ? valueOf(strengths[name], own) : (this.#now[name] ?? own);
@@ -197,14 +180,14 @@ class FaceEditor extends LiveElement {
       range.style.setProperty("--at", place(value));
       range.setAttribute("aria-valuetext", value.toFixed(1));
       row.classList.toggle("moved", moved);
-      row.querySelector(".reset").disabled = !moved || range.disabled;
-      row.querySelector(".lock").setAttribute("aria-pressed", range.disabled);
+      reset.disabled = !moved || range.disabled;
+      lock.setAttribute("aria-pressed", range.disabled);
     }
     this.range.value = detail;
     fillTrack(this.range);
     this.find(`.method [value=${method}]`).checked = true;
-    this.find(".undo").disabled = !this.#past.length;
-    this.find(".redo").disabled = !this.#future.length;
+    this.find(".undo").disabled = !this.#at && this.#state === this.#history[0];
+    this.find(".redo").disabled = this.#at + 1 >= this.#history.length;
     this.find(".clear").disabled = JSON.stringify(this.#state) === JSON.stringify(UNTOUCHED);
   }
 }

@@ -1,8 +1,6 @@
 // <face-explorer>: faces of nobody, from a gallery or under the mouse on a map, and what each of
 // their latents does. `explorer.spot` says to the server, and to a link, which face is shown.
 
-const DECADES = [5, 10, 20, 30, 40, 50, 60, 70, 80];
-
 class FaceExplorer extends LiveElement {
   #pinned = { seed: 0, temperature: 0.8, index: 0 };
   #soon = 0; // the timer of the traversals
@@ -11,41 +9,40 @@ class FaceExplorer extends LiveElement {
   async connect(server, trigger, props) {
     this.server = server;
     const names = ["tiles", "preview", "plane", "seed", "temperature", "years", "gender", "across", "down", "handle", "strips"];
-    for (const name of names) this[name] = this.find(`.${name}`);
-    this.years.append(...DECADES.map((years) => new Option(years)));
+    this.parts(Object.fromEntries(names.map((name) => [name, `.${name}`])));
     this.find(".ages").hidden = !props.ages;
     this.find(".genders").hidden = !props.genders;
-    this.find(".another").addEventListener("click", () => this.#fill((this.seed.value = Math.floor(Math.random() * 100000))));
-    for (const input of [this.seed, this.temperature, this.years, this.gender]) input.addEventListener("input", () => this.#fill());
-    for (const input of this.all("[name=axes], .two select")) input.addEventListener("change", () => this.#axes());
+    this.on(".another", "click", () => this.#fill((this.seed.value = Math.floor(Math.random() * 100000))));
+    this.on(".gallery :is(input, select)", "input", () => this.#fill());
+    this.on("[name=axes], .two select", "change", () => this.#axes());
     draggable(this.plane, (x, y, step) => this.#point(x, y, step));
-    this.plane.addEventListener("pointermove", (event) => event.pointerType === "mouse" && !event.buttons && this.#hover(event));
-    this.plane.addEventListener("pointerleave", () => this.#show(this.#pinned));
+    this.on(".plane", "pointermove", (event) => event.pointerType === "mouse" && !event.buttons && this.#hover(event));
+    this.on(".plane", "pointerleave", () => this.#show(this.#pinned));
     for (const [place, [label, tab]] of Object.entries(props.places)) {
-      this.find(".targets").append(makeButton(label, async () => {
+      const use = async () => {
         const face = await this.answer(server.add({ origin: { spot: this.#pinned } }));
         if (!face) return;
         sendFace(place, face);
-        tabOpen = tab;
-        trigger("go", { tab });
+        trigger("go", { tab: (tabOpen = tab) });
         window.scrollTo({ top: 0 });
-      })); // prettier-ignore
+      };
+      this.find(".targets").append(makeButton(label, use));
     }
     this.fillTiles = newest(server.gallery, (faces, request) => this.#tile(faces, request));
     this.showFace = newest(server.face, (face) => face.error || paint(this.preview, face).then(() => this.toggleAttribute("ready", true)));
     this.showPlane = newest(server.background, (picture) => (this.plane.querySelector("img").src = picture));
-    this.traverse = newest(server.traverse, (rows) => this.#layStrips(rows, props.reach));
+    this.traverse = newest(server.traverse, (rows) => this.#layStrips(rows));
     LINKS.explore = () => ({ spot: this.#pinned });
     this.#follow(openedLink("explore")?.spot || {}, props);
     this.#fill();
   }
 
   // What of a link can be: it may have been written by hand.
-  #follow({ seed, temperature, index, age, gender, x, y, latents }, { ages, genders, many }) {
-    if (isPlace(seed, 100000) && isPlace(index, many)) {
+  #follow({ seed, temperature, index, age, gender, x, y, latents }, { ages, genders }) {
+    if (isPlace(seed, 100000) && isPlace(index, 12)) {
       this.seed.value = seed;
       this.temperature.value = within(temperature, 0.2, 1.4, 0.8);
-      if (ages && DECADES.includes(age)) this.years.value = age;
+      if (ages && Number.isFinite(age)) this.years.value = age; // none of them is "", as none of the options
       if (genders && isPlace(gender, 2)) this.gender.value = gender;
       this.#pinned = { seed, temperature: this.temperature.valueAsNumber, index }; // the rest comes with the gallery
     } else if (Number.isFinite(x) && Number.isFinite(y)) {
@@ -69,12 +66,9 @@ class FaceExplorer extends LiveElement {
   #tile(faces, request) {
     this.say(faces.error);
     if (faces.error) return;
-    const tiles = faces.map((face, index) => {
-      const tile = makeButton("", () => this.#choose({ ...request, index }));
-      tile.setAttribute("aria-label", `Face ${index + 1}`);
-      tile.innerHTML = `<img alt="" src="${face}">`;
-      return tile;
-    });
+    const tiles = faces.map((face, index) =>
+      makeButton(`<img alt="" src="${face}">`, () => this.#choose({ ...request, index }), `Face ${index + 1}`),
+    );
     this.tiles.replaceChildren(...tiles);
     if ("seed" in this.#pinned) tiles[this.#pinned.index].click(); // the same place, anew
   }
@@ -124,21 +118,18 @@ class FaceExplorer extends LiveElement {
   }
 
   // A strip for each latent: it is the track of a slider.
-  #layStrips(rows, reach) {
+  #layStrips(rows) {
     if (rows.error) return;
     rows.forEach(({ latent, value, strip }, i) => {
-      let row = this.strips.children[i];
-      if (!row) {
-        row = document.createElement("label");
-        row.innerHTML = `<span></span><input type="range" min="${-reach}" max="${reach}" step="0.1">`;
-        row.lastChild.addEventListener("input", ({ target }) => {
+      if (!this.strips.children[i]) {
+        this.strips.insertAdjacentHTML("beforeend", `<label><span></span><input type="range" min="-3" max="3" step="0.1"></label>`);
+        this.strips.children[i].lastChild.addEventListener("input", ({ target }) => {
           const moved = { ...this.#pinned.moved, [target.dataset.latent]: target.valueAsNumber };
           this.#choose({ ...this.#pinned, moved });
         });
-        this.strips.append(row);
       }
-      row.firstChild.textContent = `z${latent}`;
-      const range = row.lastChild;
+      const [name, range] = this.strips.children[i].children;
+      name.textContent = `z${latent}`;
       range.setAttribute("aria-label", `Latent ${latent}`);
       range.dataset.latent = latent;
       range.value = value;

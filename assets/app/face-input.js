@@ -1,14 +1,11 @@
 // <face-input place="edited">: a face, and the ways to another: a file, the camera, the clipboard, a
-// drawn face, portraits.
-//
-//   input.connect(server, props, changed)   changed(face) is called with every new one
-//   input.take({key, name, origin, crop})   shows a face that the server has read
-//   sendFace("edited", face)                from another tab, which may not have been opened yet
+// drawn face, portraits. `connect(server, props, changed)` calls changed(face) with every new one.
 
 const MAX_PLAIN_BYTES = 2_000_000; // a larger file is shrunk before it is sent, where the browser can read it
 const MAX_PHOTO_BYTES = 20_000_000;
 const SENT = {}; // faces for inputs that are not there yet
 
+// Shows a face in a place of another tab, which may not have been opened yet.
 function sendFace(place, face) {
   const input = document.querySelector(`face-input[place="${place}"]`);
   input?.server ? input.take(face) : (SENT[place] = face);
@@ -34,30 +31,26 @@ class FaceInput extends LiveElement {
   }
 
   built() {
-    [this.image, this.video, this.file] = ["img", "video", "[type=file]"].map((one) => this.find(one));
-    this.file.addEventListener("change", () => this.#send(this.file.files[0]));
-    const crop = this.find(".crop");
-    crop.addEventListener("dragover", (event) => event.preventDefault());
-    crop.addEventListener("drop", (event) => {
+    this.parts({ image: "img", video: "video", file: "[type=file]" });
+    this.on("[type=file]", "change", () => this.#send(this.file.files[0]));
+    this.on(".crop", "dragover", (event) => event.preventDefault());
+    this.on(".crop", "drop", (event) => {
       event.preventDefault();
       this.#send(event.dataTransfer.files[0]);
     });
-    this.find(".upload").addEventListener("click", () => this.file.click());
-    this.find(".camera").addEventListener("click", () => this.#film());
-    this.find(".paste").addEventListener("click", () => this.#paste());
-    this.find(".dice").addEventListener("click", () => this.#add({}));
+    this.on(".upload", "click", () => this.file.click());
+    this.on(".camera", "click", () => this.#film());
+    this.on(".paste", "click", () => this.#paste());
+    this.on(".dice", "click", () => this.#add({}));
     this.find(".camera").hidden = !navigator.mediaDevices;
     this.find(".paste").hidden = !navigator.clipboard?.read;
   }
 
   connect(server, { portraits, side }, changed) {
-    [this.server, this.side, this.changed] = [server, side, changed];
-    for (const [name, picture] of Object.entries(portraits)) {
-      const button = makeButton("", () => this.#add({ origin: { portrait: name } }));
-      button.title = name;
-      button.setAttribute("aria-label", name);
-      button.innerHTML = `<img alt="" src="${picture}">`;
-      this.find(".starters").append(button);
+    Object.assign(this, { server, side, changed });
+    for (const [portrait, picture] of Object.entries(portraits)) {
+      const click = () => this.#add({ origin: { portrait } });
+      this.find(".starters").append(makeButton(`<img alt="" src="${picture}" title="${portrait}">`, click, portrait));
     }
   }
 
@@ -103,47 +96,39 @@ class FaceInput extends LiveElement {
   // Turns the camera on, and at the second click takes the photo.
   async #film() {
     if (!this.#stream) {
-      try {
-        this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
-      } catch { return this.say("There is no camera that this page may use."); }
+      this.#stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } }).catch(() => null);
       this.video.srcObject = this.#stream;
-      this.video.hidden = false;
-      return this.video.play();
+      this.video.hidden = !this.#stream;
+      return this.#stream ? this.video.play() : this.say("There is no camera that this page may use.");
     }
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [this.video.videoWidth, this.video.videoHeight];
-    canvas.getContext("2d").drawImage(this.video, 0, 0);
+    const photo = shrunk(this.video, this.video.videoWidth, this.video.videoHeight, this.side);
     this.#stream.getTracks().forEach((track) => track.stop());
     this.#stream = null;
     this.video.hidden = true;
-    await this.#add({ photo: canvas.toDataURL("image/jpeg", 0.95) });
+    await this.#add({ photo });
   }
 
   async #paste() {
-    try {
-      for (const item of await navigator.clipboard.read()) {
-        const type = item.types.find((one) => one.startsWith("image/"));
-        if (type) return this.#send(await item.getType(type));
-      }
-      this.say("There is no picture on the clipboard.");
-    } catch { this.say("The browser does not let this page read the clipboard."); }
+    for (const item of (await navigator.clipboard.read().catch(() => null)) || []) {
+      const type = item.types.find((one) => one.startsWith("image/"));
+      if (type) return this.#send(await item.getType(type));
+    }
+    this.say("There is no picture on the clipboard that this page may read.");
   }
 }
 
-// A file as a data URI; a large one that the browser can read is shrunk to `side` pixels.
+// A picture of at most `side` pixels a side, as a data URI.
+function shrunk(picture, width, height, side) {
+  const scale = Math.min(1, side / Math.max(width, height));
+  const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(width * scale), height: Math.round(height * scale) });
+  canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.95);
+}
+
+// A file as a data URI; a large one that the browser can read is shrunk.
 async function photoUri(file, side) {
-  if (file.size > MAX_PLAIN_BYTES) {
-    try {
-      const picture = await createImageBitmap(file);
-      const scale = Math.min(1, side / Math.max(picture.width, picture.height));
-      const canvas = document.createElement("canvas");
-      [canvas.width, canvas.height] = [picture.width, picture.height].map((length) => Math.round(length * scale));
-      canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
-      return canvas.toDataURL("image/jpeg", 0.95);
-    } catch {
-      // a kind that only the server can read
-    }
-  }
+  const picture = file.size > MAX_PLAIN_BYTES && (await createImageBitmap(file).catch(() => null));
+  if (picture) return shrunk(picture, picture.width, picture.height, side);
   return new Promise((done) => {
     const reader = new FileReader();
     reader.addEventListener("load", () => done(reader.result));

@@ -2,7 +2,7 @@
 // picture. Everything on it can be moved, and what follows from it moves along. A band shows two
 // spreads about a latent's mean, on a paler one of the prior's two.
 
-const LATENT_RANGE = 6; // standard deviations of the prior, either way
+const LATENT_RANGE = 6; // standard deviations of the prior, either way, as of the page's sliders
 const DRAW_MS = 500; // between two draws while it keeps drawing
 
 class VaeMachine extends LiveElement {
@@ -13,33 +13,20 @@ class VaeMachine extends LiveElement {
   #fromPrior = false;
   #move = 0; // the latest; a picture that an earlier one asked for comes too late
 
-  connect(server, trigger, { sliders, start }) {
+  connect(server) {
     [this.input, this.output] = this.all("canvas");
     this.look = newest(server.look, (seen) => (seen.error ? this.say(seen.error) : this.#see(seen)));
     this.decode = newest(server.decode, (picture, { move }) => move === this.#move && this.#show(picture));
-    const clicks = {
-      again: () => this.draw(false),
-      prior: () => this.draw(true),
-      keep: ({ target }) => this.#keep(target),
-      mean: () => this.#set(this.#seen.mean),
-      another: async () => this.#become(await server.someone(Math.floor(Math.random() * 1e6))),
-    };
-    for (const [name, click] of Object.entries(clicks)) this.find(`.${name}`).addEventListener("click", click);
-    this.find(".betas").addEventListener("change", (event) => {
-      this.#beta = +event.target.value;
-      this.#look();
-    });
-    this.sliders = sliders.map(({ name, low, high, step }) => {
-      const label = document.createElement("label");
-      label.className = "row";
-      label.innerHTML = `<span>${name === "yaw" ? "turn" : name}</span><input type="range" class="slider" min="${low}" max="${high}" step="${step}">`;
-      const slider = label.lastChild;
-      slider.name = name;
-      slider.addEventListener("input", () => this.#become({ ...this.#factors, [name]: slider.valueAsNumber }));
-      this.find(".factors").append(label);
-      return slider;
-    });
-    this.#become(start);
+    this.on(".again", "click", () => this.draw(false));
+    this.on(".prior", "click", () => this.draw(true));
+    this.on(".keep", "click", ({ target }) => this.#keep(target));
+    this.on(".mean", "click", () => this.#set(this.#seen.mean));
+    this.on(".another", "click", async () => this.#become(await server.someone(Math.floor(Math.random() * 1e6))));
+    this.on(".latents input", "input", () => this.#set(this.z));
+    this.on(".betas", "change", ({ target }) => this.#become(this.#factors, (this.#beta = +target.value)));
+    this.on(".factors input", "input", ({ target }) => this.#become({ ...this.#factors, [target.name]: target.valueAsNumber }));
+    const start = Object.fromEntries(this.all(".factors input").map(({ name, valueAsNumber }) => [name, valueAsNumber]));
+    this.#become({ ...start, hair_shade: 0.75 });
   }
 
   get z() { return this.all(".latents input").map((slider) => slider.valueAsNumber); }
@@ -52,20 +39,17 @@ class VaeMachine extends LiveElement {
   }
 
   #become(factors) {
-    this.#factors = { ...factors };
-    for (const slider of this.sliders) {
+    this.#factors = factors;
+    for (const slider of this.all(".factors input")) {
       slider.value = factors[slider.name];
       fillTrack(slider);
     }
-    this.#look();
+    this.look({ beta: this.#beta, factors });
   }
-
-  #look() { this.look({ beta: this.#beta, factors: this.#factors }); }
 
   async #see(seen) {
     this.#seen = seen;
     this.#move++;
-    if (!this.find(".latents label")) this.#layRows(seen.mean.length);
     this.all(".latents label").forEach((row, i) => {
       row.style.setProperty("--mean", seen.mean[i] / LATENT_RANGE);
       row.style.setProperty("--std", seen.std[i] / LATENT_RANGE);
@@ -77,17 +61,6 @@ class VaeMachine extends LiveElement {
     this.say(`KL ${nats.toFixed(0)} nats · spread ${(100 * spread).toFixed(0)} % of the prior's · likeness ${seen.psnr.toFixed(1)} dB`);
     for (const lesson of this.all(".lesson")) lesson.hidden = !lesson.matches(`.beta-${this.#beta}`);
     await Promise.all([paint(this.input, seen.input), this.#show(seen.output)]);
-  }
-
-  #layRows(many) {
-    for (let i = 1; i <= many; i++) {
-      const row = document.createElement("label");
-      row.innerHTML = `<span>z<sub>${i}</sub></span>
-        <input type="range" min="${-LATENT_RANGE}" max="${LATENT_RANGE}" step="0.01" aria-label="Latent ${i}">
-        <output title="nats of the KL divergence"></output>`;
-      row.querySelector("input").addEventListener("input", () => this.#set(this.z));
-      this.find(".latents").append(row);
-    }
   }
 
   #set(z) {

@@ -20,8 +20,13 @@ class LiveElement extends HTMLElement {
   }
 
   find(selector) { return this.querySelector(selector); }
-
   all(selector) { return [...this.querySelectorAll(selector)]; }
+  on(selector, type, listener) { this.all(selector).forEach((one) => one.addEventListener(type, listener)); }
+
+  // Its parts as properties: {range: ".detail input"} is this.range.
+  parts(selectors) {
+    for (const [name, selector] of Object.entries(selectors)) this[name] = this.find(selector);
+  }
 
   say(sentence) { this.find(":scope > .status, :scope > section > .status").textContent = sentence || ""; }
 
@@ -97,7 +102,10 @@ function draggable(element, moved, step = 0.05) {
 class Runner {
   #frame = 0; // the animation frame that will step
 
-  constructor(button) { this.button = button; }
+  constructor(button, play) {
+    this.button = button;
+    button.addEventListener("click", () => (this.#frame ? this.pause() : play()));
+  }
 
   get running() { return this.#frame > 0; }
 
@@ -107,19 +115,18 @@ class Runner {
       this.#frame = requestAnimationFrame(next); // before the step, which may pause
       step(Math.max(0, now - start) / SWEEP_MS);
     };
-    this.#frame = requestAnimationFrame(next);
-    this.#show(true);
+    this.#show(requestAnimationFrame(next));
   }
 
   pause() {
     cancelAnimationFrame(this.#frame);
-    this.#frame = 0;
-    this.#show(false);
+    this.#show(0);
   }
 
-  #show(running) {
-    this.button.setAttribute("aria-pressed", running);
-    this.button.setAttribute("aria-label", running ? "Pause" : "Play");
+  #show(frame) {
+    this.#frame = frame;
+    this.button.setAttribute("aria-pressed", frame > 0);
+    this.button.setAttribute("aria-label", frame ? "Pause" : "Play");
   }
 }
 
@@ -131,10 +138,11 @@ function download({ name, uri }) {
   Object.assign(document.createElement("a"), { href: uri, download: name }).click();
 }
 
-function makeButton(label, click, className = "") {
-  const button = Object.assign(document.createElement("button"), { type: "button", className });
-  button.textContent = label;
-  button.addEventListener("click", () => click(button));
+// A button; `html` is a word or a picture, whose meaning the label says.
+function makeButton(html, click, label) {
+  const button = Object.assign(document.createElement("button"), { type: "button", innerHTML: html });
+  button.addEventListener("click", click);
+  if (label) button.setAttribute("aria-label", label);
   return button;
 }
 
@@ -144,38 +152,24 @@ function fillTrack(range) {
   range.style.setProperty("--filled", `${100 * part}%`);
 }
 
-// Lays buttons that save: an animation of each kind, by `save({kind, seconds, height, job})`, with
-// how far it is; and others, label → function that gives {name, uri}.
-function laySavers(owner, server, { kinds, lengths, heights }, save, others) {
-  const bar = owner.find(".save");
-  bar.innerHTML = `<span>Save</span><span class="buttons"></span>
-    <label>Length <select class="length" aria-label="Length of the animation"></select></label>
-    <label>Size <select class="height" aria-label="Size of the animation"></select></label>
-    <progress max="1" hidden aria-label="How much of the animation is drawn"></progress>`;
-  const [length, height, progress] = ["select.length", "select.height", "progress"].map((one) => bar.querySelector(one));
-  const options = (values, chosen, unit) => values.map((value) => new Option(`${value} ${unit}`, value, false, value === chosen));
-  length.append(...options(lengths, 2, "s"));
-  height.append(...options(heights, 320, "px"));
-  const lay = (label, make) =>
-    bar.querySelector(".buttons").append(
-      makeButton(label, async (button) => {
-        button.disabled = true;
-        const made = await owner.answer(make());
-        button.disabled = false;
-        if (made) download(made);
-      }),
-    );
-  for (const kind of kinds) {
-    lay(kind, async () => {
-      const job = crypto.getRandomValues(new Uint32Array(4)).join("-");
-      progress.hidden = false;
-      progress.removeAttribute("value");
-      const look = setInterval(async () => (progress.value = (await server.progress(job)) || 1), 300);
-      const made = await save({ kind, seconds: +length.value, height: +height.value, job });
-      clearInterval(look);
-      progress.hidden = true;
-      return made;
-    });
-  }
-  for (const [label, make] of Object.entries(others)) lay(label, make);
+// Wires the buttons of `.save`: an animation of each kind, by save({kind, seconds, height, job}) and
+// with how far it is; or, by a button's class, one of the others, which give {name, uri}.
+function wireSavers(owner, server, others, save) {
+  const [seconds, height, progress] = [".seconds", ".height", "progress"].map((one) => owner.find(`.save ${one}`));
+  const animate = async (kind) => {
+    const job = crypto.getRandomValues(new Uint32Array(4)).join("-");
+    progress.hidden = false;
+    progress.removeAttribute("value");
+    const look = setInterval(async () => (progress.value = (await server.progress(job)) || 1), 300);
+    const made = await save({ kind, seconds: +seconds.value, height: +height.value, job });
+    clearInterval(look);
+    progress.hidden = true;
+    return made;
+  };
+  owner.on(".save button", "click", async ({ target }) => {
+    target.disabled = true;
+    const made = await owner.answer(others[target.className]?.() ?? animate(target.textContent));
+    target.disabled = false;
+    if (made) download(made);
+  });
 }

@@ -1,9 +1,8 @@
 // <morph-pad>: three or four faces at the corners of a pad, and their blend where its handle is.
 //
-//   pad.connect(ask)       ask(weights) gives {picture} or {error}
-//   pad.show(crops)        the faces' crops, three or four; with fewer it asks for nothing
-//   pad.place = [0.5, 0.5] of its handle, from the left and the top; a "position" event tells of
-//                          every change
+//   pad.connect(ask)         ask(weights) gives {picture} or {error}
+//   pad.show(crops)          the faces' crops, three or four; with fewer it asks for nothing
+//   pad.place = [0.5, 0.5]   of its handle, from the left and the top; a "position" event tells of it
 //
 // The weights are bilinear in the square and barycentric in the triangle. Play goes to the nearest
 // face and from there round to all others, as a saved animation does.
@@ -30,9 +29,8 @@ class MorphPad extends LiveElement {
   }
 
   built() {
-    [this.canvas, this.pad, this.handle, this.button] = this.all("canvas, .pad, .handle, .play");
-    this.runner = new Runner(this.button);
-    this.button.addEventListener("click", () => (this.runner.running ? this.runner.pause() : this.play()));
+    this.parts({ canvas: "canvas", pad: ".pad", handle: ".handle", button: ".play" });
+    this.runner = new Runner(this.button, () => this.play());
     draggable(this.pad, (x, y, step) => {
       this.runner.pause();
       this.place = step ? [this.#place[0] + x, this.#place[1] + y] : [x, y];

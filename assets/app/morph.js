@@ -7,24 +7,24 @@ class FaceMorph extends LiveElement {
   #drawn = ""; // what the strip shows: its faces and path
 
   async connect(server, trigger, props) {
-    this.server = server;
-    [this.player, this.pad] = [this.find("strip-player"), this.find("morph-pad")];
+    this.parts({ player: "strip-player", pad: "morph-pad", range: ".detail input" });
     this.inputs = this.all("face-input");
-    this.range = this.find(".detail input");
     this.drawStrip = newest(server.strip, (strip) => (this.say(strip.error), strip.error || this.player.load(strip)));
     this.pad.connect((weights) => server.blend({ faces: this.keys, weights, detail: this.detail }));
     for (const input of this.inputs) input.connect(server, props, () => this.#refresh());
     const link = openedLink("morph") || {};
     this.#follow(link);
-    this.range.addEventListener("input", () => this.#redetail());
-    this.find(".paths").addEventListener("change", () => this.#refresh());
-    this.find(".many").addEventListener("change", () => this.#show(+this.find(".many :checked").value));
-    for (const one of [this.player, this.pad]) one.addEventListener("position", keepLink);
+    this.on(".detail input", "input", () => this.#redetail());
+    this.on(".paths", "change", () => this.#refresh());
+    this.on(".many", "change", ({ target }) => this.#show(+target.value));
+    this.on("strip-player, morph-pad", "position", keepLink);
     const shown = () => ({ faces: this.keys, detail: this.detail, path: this.path });
-    laySavers(this, server, props, (animation) => server.save({ ...animation, ...shown() }), {
-      ...(props.whole && { Photo: () => server.photo({ ...shown(), place: this.place }) }),
-      PNG: () => ({ name: "morph.png", uri: this.find(this.#many > 2 ? "morph-pad canvas" : "strip-player canvas").toDataURL() }),
-    });
+    const others = {
+      photo: () => server.photo({ ...shown(), place: this.#many > 2 ? this.pad.weights : this.player.position }),
+      still: () => ({ name: "morph.png", uri: (this.#many > 2 ? this.pad : this.player).canvas.toDataURL() }),
+    };
+    wireSavers(this, server, others, (animation) => server.save({ ...animation, ...shown() }));
+    this.find(".photo").hidden = !props.whole;
     const faces = await server.begin(PLACES.map((place) => linkedOrigin(link[place])));
     faces.forEach((face, i) => this.inputs[i].begin(face));
     if (Array.isArray(link.place)) this.pad.place = [0, 1].map((axis) => within(link.place[axis], 0, 1, 0.5));
@@ -54,13 +54,8 @@ class FaceMorph extends LiveElement {
   }
 
   get keys() { return this.inputs.slice(0, this.#many).map((input) => input.face?.key); }
-
   get detail() { return this.range.valueAsNumber; }
-
   get path() { return this.find(".paths :checked").value; }
-
-  // Where the stage is: on the way from the first face to the second, or the weights of all.
-  get place() { return this.#many > 2 ? this.pad.weights : this.player.position; }
 
   #redetail() {
     fillTrack(this.range);

@@ -1,15 +1,10 @@
 // <strip-player>: scrubs a ready-made strip of frames on a canvas, without asking the server.
 //
-//   player.load(["data:image/jpeg;base64,…", …])   the frames, first to last; keeps the position
-//   player.load({frames, plain})                   with and without the photos' detail, and
-//   player.detail = 0.5                            how much of it is shown
-//   player.position = 0.25                         0 is the first frame, 1 the last; a "position"
-//                                                  event tells of every change
-//   <strip-player label="Age">                     names the slider
+//   player.load({frames, plain})   pictures, first to last; perhaps those without the photos' detail,
+//   player.detail = 0.5            and how much of it is shown
+//   player.position = 0.25         0 is the first frame, 1 the last; a "position" event tells of it
 //
-// Drag on the picture or the slider, use the arrow keys, or press play: back and forth, or once to
-// the second face and again from the first. Between two frames the canvas shows their blend, so
-// that a strip of thirty looks continuous.
+// Between two frames it shows their blend, so that a strip of thirty looks continuous.
 
 class StripPlayer extends LiveElement {
   #frames = [];
@@ -33,9 +28,7 @@ class StripPlayer extends LiveElement {
     [this.canvas, this.button, this.range, this.pingpong] = this.all("canvas, button, input");
     this.pingpong.addEventListener("click", () => this.#turn());
     this.range.addEventListener("input", () => this.#seek(this.range.valueAsNumber));
-    this.range.addEventListener("keydown", (event) => this.#onKey(event));
-    this.runner = new Runner(this.button);
-    this.button.addEventListener("click", () => (this.runner.running ? this.pause() : this.play()));
+    this.runner = new Runner(this.button, () => this.play());
     draggable(this.canvas, (x) => this.#seek(x));
     this.canvas.addEventListener("pointerup", () => this.range.focus({ preventScroll: true })); // for the arrow keys
     this.position = this.#position;
@@ -43,8 +36,7 @@ class StripPlayer extends LiveElement {
 
   async load(sources) {
     const loading = ++this.#loading;
-    const { frames: own, plain: bare = [] } = Array.isArray(sources) ? { frames: sources } : sources || { frames: [] };
-    const [frames, plain] = await Promise.all([own, bare].map((list) => Promise.all(list.map(bitmap))));
+    const [frames, plain] = await Promise.all([sources.frames, sources.plain || []].map((list) => Promise.all(list.map(bitmap))));
     if (loading !== this.#loading) return;
     [...this.#frames, ...this.#plain].forEach((frame) => frame.close());
     [this.#frames, this.#plain] = [frames, plain];
@@ -87,37 +79,23 @@ class StripPlayer extends LiveElement {
     this.position = position;
   }
 
-  #onKey(event) {
-    const step = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
-    if (!step) return;
-    event.preventDefault();
-    this.#seek(this.#position + step / Math.max(1, this.#frames.length - 1));
-  }
-
+  // A blend of four pictures: the two frames nearest to the position, with and without the detail.
   #draw() {
     this.#drawing = 0;
     if (!this.#frames.length) return;
     const place = this.#position * (this.#frames.length - 1);
-    const [before, after] = this.#around(this.#frames, place);
-    if (this.canvas.width !== before.width) this.canvas.width = before.width;
-    if (this.canvas.height !== before.height) this.canvas.height = before.height;
+    const around = (frames, share) => [[frames[Math.floor(place)], share * (1 - (place % 1))], [frames[Math.ceil(place)], share * (place % 1)]];
+    const detail = this.#plain.length ? this.#detail : 1;
+    const [{ width, height }] = this.#frames;
+    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
     const brush = this.canvas.getContext("2d", { alpha: false });
-    brush.globalAlpha = 1;
-    brush.drawImage(before, 0, 0);
-    brush.globalAlpha = place % 1;
-    brush.drawImage(after, 0, 0);
-    if (this.#detail < 1 && this.#plain.length) {
-      // over it a blend of two more, whose weights must add up to what is left of the whole
-      const bare = this.#around(this.#plain, place);
-      const last = (1 - this.#detail) * (place % 1);
-      brush.globalAlpha = (1 - this.#detail - last) / (1 - last);
-      brush.drawImage(bare[0], 0, 0);
-      brush.globalAlpha = last;
-      brush.drawImage(bare[1], 0, 0);
+    let sum = 0;
+    for (const [picture, weight] of [...around(this.#frames, detail), ...around(this.#plain, 1 - detail)]) {
+      if (!weight) continue;
+      brush.globalAlpha = weight / (sum += weight);
+      brush.drawImage(picture, 0, 0);
     }
   }
-
-  #around(frames, place) { return [frames[Math.floor(place)], frames[Math.ceil(place)]]; }
 }
 
 customElements.define("strip-player", StripPlayer);

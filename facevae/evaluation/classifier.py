@@ -7,6 +7,7 @@ so that no model can have learnt to please it.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,12 +19,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from facevae.data.face_set import evenly
 from facevae.evaluation.features import FEATURES_VERSION, features, set_features
 from facevae.io import write_safetensors, write_text
 from facevae.models.conditions import ATTRIBUTES
 
 if TYPE_CHECKING:
     from facevae.data.face_set import FaceSet
+    from facevae.models.classifier import AttributeClassifier
 
 HEADS = (*ATTRIBUTES, "Young")  # by CelebA's names
 AGE_BANDS = (13, 20, 30, 40, 50, 60)  # years; the bands between them weigh the same
@@ -168,6 +171,20 @@ def accuracies(read: Mapping[str, Tensor], labels: Mapping[str, np.ndarray]) -> 
         else:
             report[name] = float("nan")
     return report
+
+
+def held_out(
+    classifier: AttributeClassifier, sets: Sequence[FaceSet], seed: int = 0, most: int = 2000
+) -> dict[str, float]:
+    """`accuracies` of the editing classifier on test faces of several sets."""
+    read, labels = defaultdict(list), defaultdict(list)
+    for faces in sets:
+        rows = evenly(faces.split(seed)["test"], most)
+        for name, values in classifier.predict(faces.tensor(rows)).items():
+            read[name].append(values)
+            labels[name].append(label_matrix(faces, [name])[rows, 0])
+    return accuracies({name: torch.cat(values) for name, values in read.items()},
+                      {name: np.concatenate(values) for name, values in labels.items()})  # fmt: skip
 
 
 def _labelled(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from facevae.evaluation import realism
 from facevae.evaluation.classifier import EvaluationClassifier, label_matrix
 from facevae.evaluation.features import features, set_features
-from facevae.evaluation.metrics import Interval, group_masks, interval
+from facevae.evaluation.metrics import group_masks, interval
+from facevae.evaluation.recogniser import Recogniser, same_person
 
 if TYPE_CHECKING:
     from facevae.data.face_set import FaceSet
@@ -35,14 +36,7 @@ AGES = (20, 30, 40, 50, 60, 70)  # years asked for
 AGED_FACES, NEAR_YEARS = (18, 65), 3  # years of faces that are aged; about a real age
 MIN_FACES = 5  # a share of fewer is not reported
 SHIFT = 0.02  # of the side: alignment is no surer than that
-NEARER_THAN = 0.95  # of the other faces: an edited face is still its own person
-IDENTITIES, CRITIC_PAIRS = 60, 60  # faces of an edit at most that these look at
-
-
-class Recogniser(Protocol):
-    """Features of pictures in which faces of one person lie near each other."""
-
-    def features(self, images: Tensor) -> Tensor: ...
+CRITIC_PAIRS = 60  # faces of an edit at most that the critic sees
 
 
 @dataclass(frozen=True)
@@ -270,24 +264,6 @@ def critic(pairs: Sequence[tuple[str, np.ndarray, Tensor, Tensor]], faces: int) 
     columns = {name: right[names[tested.numpy()] == name] for name in np.unique(names).tolist()}
     by_name = {name: column.mean().item() for name, column in columns.items()}
     return {"faces": len(right), "accuracy": interval(right), "attributes": by_name}
-
-
-def same_person(
-    recogniser: Recogniser | None, known: Tensor | None, shown: Tensor, places: np.ndarray
-) -> dict[str, Interval]:
-    """identity: share of edited faces that are nearer to their own original than NEARER_THAN of the
-    others; nothing without a recogniser.
-
-    Args:
-        known: features of all originals (N, F). shown: edited faces (M, 3, H, W). places: (M,).
-    """
-    if recogniser is None or known is None:
-        return {}
-    places = places[:IDENTITIES]
-    distance = torch.cdist(recogniser.features(shown[:IDENTITIES]), known)  # (M, N)
-    own = distance[torch.arange(len(places)), torch.from_numpy(places)]
-    nearer = (own[:, None] < distance).sum(dim=1) / max(1, len(known) - 1)
-    return {"identity": interval((nearer >= NEARER_THAN).float())}
 
 
 def _identities(recogniser: Recogniser | None, faces: ReadFaces) -> Tensor | None:

@@ -20,12 +20,14 @@ def frechet(a: Tensor, b: Tensor) -> float:
 
     Few faces bias it upwards: compare distances at equal counts only. Source: Dowson & Landau,
     "The Fréchet distance between multivariate normal distributions", 1982, equation 4. The trace
-    of √(AB) is the sum of the singular values of the centred features' product, (N, M).
+    of √(AB) is the sum of the singular values of the centred features' product, which Q of their
+    QR decompositions does not change.
     """
     a, b = a.double(), b.double()
     mean = (a.mean(0) - b.mean(0)).square().sum()
     a, b = ((x - x.mean(0)) / (len(x) - 1) ** 0.5 for x in (a, b))
-    cross = torch.linalg.svdvals(a @ b.T).sum()
+    first, second = (torch.linalg.qr(x, mode="r").R for x in (a, b))  # (≤ F, F)
+    cross = torch.linalg.svdvals(first @ second.T).sum()
     return float(mean + a.square().sum() + b.square().sum() - 2.0 * cross)
 
 

@@ -49,7 +49,9 @@ def filled_conditions(studio: Studio, faces: FaceSet, rows: np.ndarray) -> Tenso
         columns = [predicted.get(name, mean[:, k]) for k, name in enumerate(names)]
         read = torch.stack(columns, dim=1)
     else:
-        read = studio.editor.probe(metrics.posteriors(studio.model, faces, rows, mean).mean)
+        probed = studio.editor.probe(metrics.posteriors(studio.model, faces, rows, mean).mean)
+        assert probed is not None  # there are conditions
+        read = probed
     return torch.where(known.isnan(), read, known)
 
 

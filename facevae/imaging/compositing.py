@@ -38,12 +38,16 @@ def composite(
 
 
 def paste_back(
-    face: Face, before: Tensor, after: Tensor, hold: Tensor | None = None, detail: float = 1.0
-) -> Image.Image:
+    face: Face, before: Tensor, after: Tensor, hold: Tensor | None = None, detail: float = 1.0,
+    oval: bool = False,
+) -> Image.Image:  # fmt: skip
     """The whole photo with a face's edited crop, composed at the photo's own pixels.
 
     The edit fades out over FEATHER of the crop's side; pixels outside the crop keep their bits.
     Grey pictures add their change to all three colours. See `composite` for the arguments.
+
+    Args:
+        oval: change only the oval that touches the crop's sides, not its corners.
 
     Raises:
         ValueError: the face has no alignment.
@@ -61,7 +65,10 @@ def paste_back(
     here = to_tensor([photo.crop(box)])  # (1, 3, h, w)
     old, new = _sampled(before, grid), _sampled(after, grid)  # (1, C, h, w)
     kept = detail if hold is None else detail * _sampled(hold, grid)
-    inside = np.clip(np.minimum(unit, 1 - unit).min(-1) / FEATHER, 0, 1)
+    border = np.minimum(unit, 1 - unit).min(-1)  # distance to it, in sides
+    if oval:
+        border = 0.5 * (0.5 - np.hypot(*np.moveaxis(unit - 0.5, -1, 0)))  # twice as wide a fade
+    inside = np.clip(border / FEATHER, 0, 1)
     fade = torch.from_numpy(inside * inside * (3 - 2 * inside)).float()  # a smooth step
     result = photo.copy()
     change = new - old + (kept - 1.0) * (here - old)
@@ -71,9 +78,10 @@ def paste_back(
 
 def paste_frame(face: Face, frame: Image.Image, detail: float) -> Image.Image:
     """The whole photo with a frame of a morph in place of the face. `detail` is the kept share of
-    the photo's detail beyond the frame's size: the other face has none to meet it."""
+    the photo's detail beyond the frame's size: the other face has none to meet it. An oval, since
+    the corners show the other photo's background."""
     before = to_tensor([face.crop_at((frame.height, frame.width))])
-    return paste_back(face, before, to_tensor([frame]), detail=detail)
+    return paste_back(face, before, to_tensor([frame]), detail=detail, oval=True)
 
 
 def _sampled(images: Tensor, grid: Tensor) -> Tensor:

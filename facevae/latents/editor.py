@@ -19,7 +19,8 @@ from facevae.latents.statistics import LatentStatistics
 from facevae.models.conditions import changed
 
 MAX_STRENGTH = 2.0
-YOUNG, OLD = 22.0, 70.0  # years, at strength 1 and −1 of the attribute Young
+YOUNG, OLD = 22.0, 70.0  # years, at strength 1 and −1 of the attribute Young …
+MIN_SHIFT = 15.0  # … and at least so many years from the face's own age
 State = tuple[Tensor, Tensor | None]  # codes (N, D), and conditions (N, K) where a model has them
 
 
@@ -79,7 +80,8 @@ class Editor:
                 continue
             if self._young_is_age(name):
                 own = self.years((code, condition), years)  # (N,)
-                goal = own.clamp(max=YOUNG) if strength > 0 else own.clamp(min=OLD)
+                young, old = (own - MIN_SHIFT).clamp(max=YOUNG), (own + MIN_SHIFT).clamp(min=OLD)
+                goal = young if strength > 0 else old
                 share = min(abs(strength), 1.0)
                 code, condition = self.aged((code, condition), years, torch.lerp(own, goal, share))
             else:

@@ -130,7 +130,8 @@ class AttributeClassifier(nn.Module):
             held = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
             if held.get("format") != FORMAT:
                 raise ValueError(f"its format is {held.get('format')}, this reads {FORMAT}")
-            fields = {k: tuple(v) if isinstance(v, list) else v for k, v in held["config"].items()}
+            fields: dict[str, Any] = dict(held["config"])
+            fields |= {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
             classifier = cls(ClassifierConfig(**fields))
             weights = load_file(folder / "classifier.safetensors")
             classifier.load_state_dict(

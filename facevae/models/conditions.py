@@ -48,7 +48,9 @@ def changed(names: Sequence[str], condition: Tensor, wanted: Mapping[str, float]
         follows = REMOVES.get(name, ()) if strength > 0 else TAKES.get(name, ())
         for other in follows:
             if other in names and other not in wanted:
-                result[:, names.index(other)] = _moved(result[:, names.index(other)], -abs(strength))
+                result[:, names.index(other)] = _moved(
+                    result[:, names.index(other)], -abs(strength)
+                )
         for other in BRINGS.get(name, ()) if strength > 0 else ():
             if other in names and other not in wanted:
                 result[:, names.index(other)] = _moved(result[:, names.index(other)], strength)

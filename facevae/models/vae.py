@@ -24,6 +24,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int, norm: str = "batch") -> None:
         super().__init__()
         last = normalization(norm, channels)
+        assert isinstance(last.weight, Tensor)
         nn.init.zeros_(last.weight)  # starts as the identity, so depth costs nothing
         self.body = nn.Sequential(
             nn.Conv2d(channels, channels, 3, padding=1, bias=False),
@@ -73,7 +74,8 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        inputs, stages = config.image_shape[0], []
+        inputs = config.image_shape[0]
+        stages: list[nn.Module] = []
         for channels in config.channels:
             stride = 1 if config.pool else 2
             stages += [nn.Conv2d(inputs, channels, 3, stride, 1)]
@@ -126,7 +128,9 @@ class DecoderStage(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         x = self.norm(self.upsample(self.blocks(x)))  # (N, C, h, w) -> (N, C', 2h, 2w)
         if self.film is not None:
-            scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)  # 2 × (N, C', 1, 1)
+            scale, shift = self.film(condition)[:, :, None, None].chunk(
+                2, dim=1
+            )  # 2 × (N, C', 1, 1)
             x = x * (1.0 + scale) + shift
         return F.leaky_relu(x, 0.1)
 
@@ -145,7 +149,7 @@ class Decoder(nn.Module):
             config.latents + config.condition_numbers, first * self.start[1] * self.start[2]
         )
         sizes, outputs = config.sizes[-2::-1], config.image_shape[0] + config.hold
-        kinds = [config.upsample] * len(sizes)
+        kinds: list[str] = [config.upsample] * len(sizes)
         if config.upsample == "shuffle":
             kinds[-1] = "bilinear"
         self.stages = nn.ModuleList()

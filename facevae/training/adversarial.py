@@ -91,9 +91,8 @@ class EditFaces:
             if age >= 0 and rng.random() < age_share:
                 column, state = age, int(rng.integers(len(self.anchors)))
             else:
-                column, state = int(rng.integers(len(self.names))), int(rng.integers(2))
-                if column == age:
-                    continue
+                attributes = [k for k in range(len(self.names)) if k != age]
+                column, state = int(rng.choice(attributes)), int(rng.integers(2))
             rows = self._with(column, state, real)
             if len(rows):
                 return int(rng.choice(rows)), column
@@ -273,7 +272,8 @@ class EditTrainer:
         self.critic_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.critic_optimizer.step()
-        return {"hinge": float(hinge), "real": float(read), "old": float(fooled)}
+        values = torch.stack([hinge, read, fooled]).detach()
+        return dict(zip(("hinge", "real", "old"), values.tolist(), strict=True))
 
     def _condition_loss(
         self, logits: tuple[Tensor, Tensor], target: Tensor, weight: Tensor

@@ -5,7 +5,8 @@ A request says how old the face is taken to be, which the visitor may correct.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 from facevae.imaging.face import Face
 from facevae.studio import Studio
 from facevae.ui.components import Page
-from facevae.ui.session import ANIMATIONS, HEIGHT, Animation, Key, Request, Unit, encode, jpeg
+from facevae.ui.session import HEIGHT, Animation, OfFace, Unit, encode, jpeg
 
 YOUNGEST, OLDEST, STEP = 10, 80, 5  # years, of the strip and between its frames
 
@@ -26,21 +27,9 @@ def ages(studio: Studio) -> list[int]:
     return [*range(first, min(OLDEST, int(high) // STEP * STEP) + 1, STEP)]
 
 
-def methods(studio: Studio) -> list[str]:
-    """How the model can age a face: by its condition, by the age-shift vector, or both."""
-    editor = studio.editor
-    by_condition = ["condition"] if "age" in editor.conditions else []
-    return by_condition + (["vector"] if editor.curve else [])
-
-
-class Look(Request):
-    face: Key
-
-
-class Aged(Request):
+class Aged(OfFace):
     """`own` is the face's own age in years as the visitor knows it."""
 
-    face: Key
     own: float
     detail: Unit
     method: Literal["condition", "vector"]
@@ -60,7 +49,7 @@ class Age:
     def __init__(self, page: Page) -> None:
         self.session, self.studio = page.session, page.session.studio
 
-    def look(self, request: Look) -> dict:
+    def look(self, request: OfFace) -> dict:
         """What the page begins a new face with."""
         face = self.session.face(request.face)
         years = face.years if face.years is not None else sum(self.studio.age_span) / 2
@@ -68,15 +57,15 @@ class Age:
 
     def strip(self, request: Aged) -> dict:
         """The frames at `ages`, for the player and the stills."""
-        drawn = self._drawn(self._corrected(request), request, ages(self.studio), HEIGHT)
-        return {"frames": [jpeg(frame) for frame in drawn]}
+        frames = self._frames(request, ages(self.studio), HEIGHT)
+        return {"frames": [jpeg(draw()) for draw in frames]}
 
     def save(self, request: Film) -> dict:
         """An animation, young to old and back."""
         there = ages(self.studio)
         years = np.linspace(there[0], there[-1], request.frames).tolist()
-        drawn = self._drawn(self._corrected(request), request, years, request.height)
-        return self.session.animation(request, drawn, len(years), "ageing", request.seconds)
+        frames = self._frames(request, years, request.height)
+        return self.session.animation(request, frames, "ageing", ways=1)
 
     def keep(self, request: Keep) -> dict:
         """The whole photo with the face at an age put back into it, a PNG without metadata."""
@@ -84,11 +73,11 @@ class Age:
         whole = self.studio.age(face, request.at, request.detail, request.method, paste=True)
         return {"name": "aged-photo.png", "uri": encode(whole, "PNG")}
 
-    def _drawn(
-        self, face: Face, request: Aged, years: Iterable[float], height: int
-    ) -> Iterator[Image.Image]:
-        for age in years:
-            yield self.studio.age(face, age, request.detail, request.method, height)
+    def _frames(
+        self, request: Aged, years: Iterable[float], height: int
+    ) -> list[Callable[[], Image.Image]]:
+        face, how = self._corrected(request), (request.detail, request.method, height)
+        return [partial(self.studio.age, face, age, *how) for age in years]
 
     def _corrected(self, request: Aged) -> Face:
         """The face, as old as the request says it is."""
@@ -102,12 +91,14 @@ class Age:
 
 def build(page: Page) -> None:
     tab, session = Age(page), page.session
+    editor = session.studio.editor
+    methods = ["condition"] if "age" in editor.conditions else []
+    methods += ["vector"] if editor.curve else []
     page.element(
         "age",
         slow=[tab.look, tab.strip, tab.save, tab.keep],
         years=ages(session.studio),
         span=session.studio.age_span,
-        methods=methods(session.studio),
-        **ANIMATIONS,
+        methods=methods,
     )
     page.places["aged"] = ("Face to age", "age")

@@ -63,16 +63,13 @@ class Program:
 
     @in_a_sentence()
     def morph(self, photo_a: dict, photo_b: dict, t: float, detail: float) -> Image.Image:
-        """Morph the face of one photo into that of another.
+        """Morph the face of one photo into that of another; the face between, 320 pixels high.
 
         Args:
             photo_a: the photo of the face to begin with.
             photo_b: the photo of the face to end with.
             t: where on the way, from 0 (the face of photo_a) to 1 (that of photo_b).
             detail: 1 keeps the photos' own detail, 0 is the model's picture alone.
-
-        Returns:
-            The face between, 320 pixels high.
         """
         check(t=t, detail=detail)
         return self.studio.morph(self.read(photo_a), self.read(photo_b), t, detail, size=HEIGHT)
@@ -83,16 +80,13 @@ class Program:
     ) -> Image.Image:
         """Change what the face in a photo looks like: its smile, glasses, hair …
 
-        What there is to change is named by /attributes.
+        What there is to change is named by /attributes. The face is 320 pixels high.
 
         Args:
             photo: a photo that shows a face; of several the largest is taken.
             strengths: such as {"Smiling": 1, "Eyeglasses": -1}: 1 has it, -1 not; ±1.5 at most.
             detail: 1 keeps the photo's own detail, 0 is the model's picture alone.
             paste: true for the whole photo with the face put back into it, false for the face.
-
-        Returns:
-            The edited face, 320 pixels high, or the whole photo.
         """
         check(detail=detail)
         check_strengths(strengths)
@@ -107,9 +101,6 @@ class Program:
             years: the age wanted; ages beyond those that the model has learnt are taken as them.
             detail: 1 keeps the photo's own detail, 0 is the model's picture alone.
             paste: true for the whole photo with the face put back into it, false for the face.
-
-        Returns:
-            The aged face, 320 pixels high, or the whole photo.
         """
         check(years=years, detail=detail)
         return self.studio.age(self.read(photo), years, detail, **_shape(paste))
@@ -118,7 +109,7 @@ class Program:
     def sample(
         self, n: int, seed: int, temperature: float, age: float | None = None, gender: str = "any"
     ) -> list[Image.Image]:
-        """Draw faces of nobody.
+        """Draw faces of nobody, in the model's own size.
 
         Args:
             n: how many, 1 to 64.
@@ -126,9 +117,6 @@ class Program:
             temperature: how much they vary, from 0 (all of them a mean face) to 2.
             age: in years, about; left out, as it comes.
             gender: "male" or "female"; "any", as it comes.
-
-        Returns:
-            The faces, in the model's own size.
         """
         check(n=n, seed=seed, temperature=temperature, age=age)
         if gender not in GENDERS:
@@ -137,11 +125,7 @@ class Program:
 
     @in_a_sentence()
     def attributes(self) -> list[str]:
-        """Name the attributes that /edit takes.
-
-        Returns:
-            CelebA's names, such as "Smiling", and "Beard".
-        """
+        """Name the attributes that /edit takes: CelebA's names, and "Beard"."""
         return list(self.studio.attributes)
 
     def read(self, photo: dict | None) -> Face:

@@ -26,8 +26,8 @@ class Page:
     def element(
         self,
         name: str,
-        live: Sequence[Callable] = (),
-        slow: Sequence[Callable] = (),
+        live: Sequence[Callable[..., Any]] = (),
+        slow: Sequence[Callable[..., Any]] = (),
         events: Sequence[str] = (),
         **props: Any,
     ) -> gr.HTML:
@@ -39,17 +39,14 @@ class Page:
         """
         session = self.session
 
-        async def progress(job: object) -> float:
-            """The share of an animation that is drawn, 0 before and after."""
-            return session.jobs.get(str(job), 0.0)
-
-        functions = [session.live.serves(function) for function in live]
-        functions += [session.slow.serves(one) for one in (session.begin, session.add, *slow)]
+        live, slow = [session.progress, *live], [session.begin, session.add, *slow]
+        functions = [session.live.serves(one) for one in live]
+        functions += [session.slow.serves(one) for one in slow]
         return gr.HTML(
             html_template=(ASSETS / "app" / f"{name}.html").read_text(encoding="utf-8"),
             js_on_load=f"const events = {list(events)};"
             "element.firstElementChild.connect(server, trigger, props);",
-            server_functions=[progress, *functions],
+            server_functions=functions,
             apply_default_css=False,
             portraits=session.thumbnails,
             whole=session.studio.whole_photos,

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from facevae.imaging.face import Face
 from facevae.ui.components import Page
-from facevae.ui.session import HEIGHT, Key, Request, Unit, encode, jpeg
+from facevae.ui.session import HEIGHT, OfFace, Request, Unit, encode, jpeg
 
 MAX_STRENGTH = 1.5  # of a slider where nothing reads the face's own strength
 MAX_FACE_HEIGHT = 1024  # pixels of a face that is saved
@@ -54,12 +54,7 @@ def in_words(error: ValueError) -> ValueError:
     return ValueError(re.sub(r"\'?\b([A-Z]\w+)\b\'?", labelled, str(error)))
 
 
-class Look(Request):
-    face: Key
-
-
-class Redraw(Request):
-    face: Key
+class Redraw(OfFace):
     strengths: dict[str, Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]]
     locked: list[str]
     detail: Unit
@@ -80,7 +75,7 @@ class Edit:
     def __init__(self, page: Page) -> None:
         self.session, self.studio = page.session, page.session.studio
 
-    def look(self, request: Look) -> dict:
+    def look(self, request: OfFace) -> dict:
         """What the page begins a new face with: the photo, what the model sees, and its readings
         of the face's own attributes, from −1 to 1."""
         face = self.session.face(request.face)

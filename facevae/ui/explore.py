@@ -34,13 +34,6 @@ Latent = Annotated[int, Field(ge=0)]
 Gender = Annotated[int, Field(ge=0, le=1)]
 
 
-class Gallery(Request):
-    seed: Annotated[int, Field(ge=0, lt=2**31)]
-    temperature: Annotated[float, Field(ge=0, le=2)]
-    age: float | None = None
-    gender: Gender | None = None
-
-
 class Spot(Request):
     seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
@@ -51,10 +44,6 @@ class Spot(Request):
     y: Annotated[float, Field(ge=-1, le=1)] = 0.0
     latents: Annotated[list[Latent], Field(min_length=2, max_length=2)] | None = None
     moved: dict[Latent, Annotated[float, Field(ge=-TRAVERSAL_REACH, le=TRAVERSAL_REACH)]] = {}
-
-
-class Axes(Request):
-    latents: Annotated[list[Latent], Field(min_length=2, max_length=2)] | None
 
 
 class Explorer:
@@ -70,12 +59,7 @@ class Explorer:
     def _fit_planes(self) -> tuple[LatentPlanes, list[int]]:
         planes = LatentPlanes(self._codes(PLANE_CODES, 0, 1.0))
         condition = self._condition(planes.mean[None])
-
-        def decode(codes: Tensor) -> Tensor:
-            given = None if condition is None else condition.expand(len(codes), -1)
-            return self.studio.model.decode(codes, given)
-
-        return planes, planes.strongest(decode)
+        return planes, planes.strongest(lambda codes: self._decode(codes, condition))
 
     def _codes(self, n: int, seed: int, temperature: float) -> Tensor:
         return self.prior.sample(n, torch.Generator().manual_seed(seed), temperature)
@@ -95,12 +79,15 @@ class Explorer:
         state = self.editor.moved((codes, self._condition(codes)), wanted)
         return state if age is None else self.editor.aged(state, None, age)
 
+    def _dozen(self, spot: Spot) -> State:
+        return self._drawn(spot.seed or 0, spot.temperature, spot.age, spot.gender)
+
     @torch.inference_mode()
     def _state(self, spot: Spot) -> State:
         """The code and the condition of a spot, (1, D) and (1, K)."""
         planes, _ = self._planes.result()
         if spot.seed is not None:
-            codes, conditions = self._drawn(spot.seed, spot.temperature, spot.age, spot.gender)
+            codes, conditions = self._dozen(spot)
             one = slice(spot.index, spot.index + 1)
             code, condition = codes[one].clone(), None if conditions is None else conditions[one]
         else:
@@ -110,9 +97,13 @@ class Explorer:
             code[0, latent] = planes.mean[latent] + value * planes.std[latent]
         return code, condition
 
+    def _decode(self, codes: Tensor, condition: Tensor | None) -> Tensor:
+        given = None if condition is None else condition.expand(len(codes), -1)
+        return self.studio.model.decode(codes, given)
+
+    @torch.inference_mode()
     def _pictures(self, codes: Tensor, condition: Tensor | None) -> list[Image.Image]:
-        with torch.inference_mode():
-            return images.to_pil(self.studio.model.decode(codes, condition))
+        return images.to_pil(self._decode(codes, condition))
 
     def picture(self, spot: Spot) -> Image.Image:
         return self._pictures(*self._state(spot))[0]
@@ -120,18 +111,17 @@ class Explorer:
     def face(self, spot: Spot) -> str:
         return jpeg(self.picture(spot))
 
-    def gallery(self, request: Gallery) -> list[str]:
-        state = self._drawn(request.seed, request.temperature, request.age, request.gender)
-        return [jpeg(face) for face in self._pictures(*state)]
+    def gallery(self, spot: Spot) -> list[str]:
+        """The spot's dozen."""
+        return [jpeg(face) for face in self._pictures(*self._dozen(spot))]
 
-    def background(self, request: Axes) -> str:
+    def background(self, spot: Spot) -> str:
         """Faces all over a map, as one picture."""
         steps = (torch.arange(MAP_TILES) + 0.5) / MAP_TILES * 2 - 1  # the middles of the tiles
         points = torch.cartesian_prod(steps, steps).flip(1)  # (MAP_TILES², 2), row by row
-        codes = self._planes.result()[0].codes(points, request.latents)
-        return self._sheet(
-            self._pictures(codes, self._condition(codes)), MAP_TILE_HEIGHT, MAP_TILES
-        )
+        codes = self._planes.result()[0].codes(points, spot.latents)
+        faces = self._pictures(codes, self._condition(codes))
+        return self._sheet(faces, MAP_TILE_HEIGHT, MAP_TILES)
 
     def strongest(self, _: None) -> list[int]:
         """Latents by how much they change the picture, for the map's axes."""
@@ -146,9 +136,8 @@ class Explorer:
         for latent in order[:TRAVERSED]:
             codes = code.repeat(STEPS, 1)  # (STEPS, D)
             codes[:, latent] = planes.mean[latent] + steps * planes.std[latent]
-            given = None if condition is None else condition.expand(STEPS, -1)
             value = (code[0, latent] - planes.mean[latent]) / planes.std[latent]
-            strip = self._sheet(self._pictures(codes, given), STEP_HEIGHT, STEPS)
+            strip = self._sheet(self._pictures(codes, condition), STEP_HEIGHT, STEPS)
             rows.append({"latent": latent, "value": round(value.item(), 3), "strip": strip})
         return rows
 
@@ -173,7 +162,5 @@ def build(page: Page) -> None:
         places=page.places,
         ages=session.studio.can_age,
         genders="Male" in session.studio.attributes,
-        many=GALLERY_FACES,
-        reach=TRAVERSAL_REACH,
     )
     element.go(go, None, page.tabs, api_visibility="private", show_progress="hidden", queue=False)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import Annotated, Literal
 
-import gradio as gr
 import numpy as np
 import torch
 from PIL import Image
@@ -17,13 +16,7 @@ from facevae.models.vae import FaceVAE
 from facevae.ui.components import Page
 from facevae.ui.session import ASSETS, Request, encode
 
-SLIDERS = ("age", "smile", "beard", "hair", "skin", "yaw", "glasses")  # other factors stay
-START = {"age": 32, "smile": 0.6, "hair": 0.5, "skin": 0.35, "hair_shade": 0.75}
 LATENTS = 10
-
-FURTHER = """<p>Built step by step in <code>notebooks/02_training_a_vae.ipynb</code>, β in
-<code>notebooks/03_beta_vae_comparison.ipynb</code>.</p>"""
-
 Beta = Literal[1, 10, 50]
 
 
@@ -89,12 +82,4 @@ def decode(request: Code) -> str:
 
 
 def build(page: Page) -> None:
-    rows = {row.name: row for row in synthetic.FACTORS}
-    sliders = [
-        {"name": name, "low": rows[name].low, "high": rows[name].high,
-         "step": 1 if rows[name].kind == "discrete" or name == "age" else 0.05}
-        for name in SLIDERS
-    ]  # fmt: skip
-    start = {name: START.get(name, row.default) for name, row in rows.items()}
-    page.element("learn", live=[someone, look, decode], sliders=sliders, start=start)
-    gr.HTML(FURTHER, elem_classes="further", apply_default_css=False)
+    page.element("learn", live=[someone, look, decode])

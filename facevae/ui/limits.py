@@ -21,24 +21,11 @@ MAX_UPLOAD_BYTES = 28_000_000  # of a request that may hold a photo, as base64
 MAX_OTHER_BYTES = 1_000_000  # of any other request
 WITH_PHOTO = (API + "upload", API + "mcp", API + "component_server")
 RECEIVE_SECONDS = 30  # for the next part of a body
-UNUSED = tuple(
-    API + name
-    for name in (
-        "process_recording",
-        "vibe",
-        "undo-vibe",
-        "deep_link",
-        "proxy=",
-        "stream/",
-        "runs",
-        "run-history",
-        "custom_component",
-        "file=http",
-        "reset",
-    )
-)  # fmt: skip  of Gradio 6.31's routes: they run programs, write files or fetch from elsewhere
-
-
+UNUSED = tuple(  # of Gradio 6.31's routes: they run programs, write files or fetch from elsewhere
+    f"{API}{route}"
+    for route in ("process_recording", "vibe", "undo-vibe", "deep_link", "proxy=", "stream/",
+                  "runs", "run-history", "custom_component", "file=http", "reset")
+)  # fmt: skip
 NOT_UPLOADED = "a photo must be uploaded: gradio_client's handle_file does it with a file"
 
 

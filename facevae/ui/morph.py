@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import Annotated, Literal
 
-from PIL import Image
 from pydantic import Field
 
 from facevae.ui.components import Page
-from facevae.ui.session import (
-    ANIMATIONS,
-    HEIGHT,
-    MAX_FRAMES,
-    Animation,
-    Key,
-    Request,
-    Unit,
-    encode,
-    jpeg,
-)
+from facevae.ui.session import HEIGHT, MAX_FRAMES, Animation, Key, Request, Unit, encode, jpeg
 
 PLACES = ("first", "second", "third", "fourth")
 STRIP_FRAMES = 25  # the canvas blends between neighbours
@@ -78,19 +67,14 @@ class Morph:
         """An animation from face to face, and back to the first."""
         faces = [*map(self.session.face, request.faces)]
         stops = [faces[place] for place in ROUND[len(faces)]]
-        pairs = [*zip(stops, [*stops[1:], stops[0]], strict=True)]
-        steps = min(MAX_FRAMES // len(pairs), request.frames)
-
-        def frames() -> Iterator[Image.Image]:
-            for a, b in pairs:
-                for step in range(steps - 1):  # the last one comes next
-                    yield self.studio.morph(
-                        a, b, step / (steps - 1), request.detail, request.path, request.height
-                    )
-
-        count = len(pairs) * (steps - 1)
-        seconds = len(pairs) * request.seconds
-        return self.session.animation(request, frames(), count, "morph", seconds, pingpong=False)
+        steps = min(MAX_FRAMES // len(stops), request.frames) - 1  # the last one comes next
+        how = (request.detail, request.path, request.height)
+        frames = [
+            partial(self.studio.morph, a, b, step / steps, *how)
+            for a, b in zip(stops, [*stops[1:], stops[0]], strict=True)
+            for step in range(steps)
+        ]
+        return self.session.animation(request, frames, "morph", ways=len(stops))
 
     def photo(self, request: Photo) -> dict[str, str]:
         """The first face's whole photo with the morph put back into it, a PNG without metadata."""
@@ -105,10 +89,5 @@ class Morph:
 
 def build(page: Page) -> None:
     tab = Morph(page)
-    page.element(
-        "morph",
-        live=[tab.blend],
-        slow=[tab.strip, tab.save, tab.photo],
-        **ANIMATIONS,
-    )
+    page.element("morph", live=[tab.blend], slow=[tab.strip, tab.save, tab.photo])
     page.places |= {"first": ("First face", "morph"), "second": ("Second face", "morph")}

@@ -10,10 +10,10 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -37,15 +37,7 @@ KEPT_SECONDS, SWEEP_SECONDS = 3540, 60  # of a visitor's face, from when it was 
 MAX_FACES = 200  # of all visitors: the oldest goes first
 FORGOTTEN = "This face was forgotten, as every photo is after an hour: choose one again."
 
-Kind = Literal["GIF", "WebP", "MP4"]
-Seconds = Literal[1, 2, 4, 8]  # one way
-FrameHeight = Literal[160, 320, 512]  # pixels
 FRAMES_PER_SECOND, MAX_FRAMES = 12, 120  # more would keep other visitors waiting
-ANIMATIONS = {
-    "kinds": get_args(Kind),
-    "lengths": get_args(Seconds),
-    "heights": get_args(FrameHeight),
-}
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Key = Annotated[str, StringConstraints(max_length=80)]
@@ -72,11 +64,15 @@ class Added(Request):
     origin: Origin | None = None
 
 
+class OfFace(Request):
+    face: Key
+
+
 class Animation(Request):
-    kind: Kind
-    seconds: Seconds
-    height: FrameHeight
-    job: Key  # under which `Session.progress` tells how far it is
+    kind: Literal["GIF", "WebP", "MP4"]
+    seconds: Literal[1, 2, 4, 8]  # one way
+    height: Literal[160, 320, 512]  # pixels
+    job: Key  # under which `Session.jobs` says how far it is
 
     @property
     def frames(self) -> int:
@@ -96,28 +92,26 @@ class Session:
         channels, self.rows, self.columns = studio.model.config.image_shape
         known = channels == 3 and studio.framing != "none"
         self.portraits = dict(PORTRAITS) if known else {}
-        self.thumbnails = {name: jpeg(_thumbnail(path)) for name, path in self.portraits.items()}
+        self.thumbnails = {name: _thumbnail(path) for name, path in self.portraits.items()}
         threading.Thread(target=self._sweep, daemon=True).start()
         self.starting = self.slow.submit(self._begin)  # while the server starts
 
     def _begin(self) -> list[dict]:
         """The first four faces: both portraits where the model can read them, then drawn ones."""
-        begun = [self._shown(self.open(path), name, {"portrait": name}, name)
-                 for name, path in self.portraits.items()]  # fmt: skip
+        begun = [self._portrait(name, self.open(path)) for name, path in self.portraits.items()]
         for seed in START_SEEDS[: 4 - len(begun)]:
             face = self.place(self.studio.sample(1, seed)[0])
             begun.append(self._shown(face, "Nobody", {"draw": seed}, f"start-{seed}"))
         return begun
 
-    def begin(self, origins: list[Origin | None]) -> list[dict]:
+    def begin(self, origins: list[dict | None]) -> list[dict]:
         """Faces that a tab opens with: those of a link, and the first ones in other places."""
-        begun = self.starting.result()
-        return [self._recalled(origin) or begun[place] for place, origin in enumerate(origins[:4])]
-
-    def _recalled(self, origin: Origin | None) -> dict | None:
-        with suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
-            return self.add(Added(origin=origin)) if origin else None
-        return None  # a link that was written by hand
+        begun = [*self.starting.result()]
+        for place, origin in enumerate(origins[:4]):
+            with suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
+                if origin:  # of a link, which may have been written by hand
+                    begun[place] = self.add(Added(origin=Origin(**origin)))
+        return begun
 
     def add(self, request: Added) -> dict:
         """Read a face and keep it; what the page shows of it."""
@@ -128,14 +122,12 @@ class Session:
             return self._shown(self.open(photo), "Your photo")
         origin = request.origin or Origin(draw=random.getrandbits(31))
         if origin.portrait is not None:
-            name = origin.portrait
-            return self._shown(self.face(name), name, {"portrait": name}, name)
+            return self._portrait(origin.portrait, self.face(origin.portrait))
         if origin.spot is not None and self.draw_spot:
             drawn = self.draw_spot(origin.spot)
-            told: dict[str, Any] = {"spot": origin.spot}
         else:
-            drawn, told = self.studio.sample(1, origin.draw or 0)[0], {"draw": origin.draw or 0}
-        return self._shown(self.place(drawn), "Nobody", told)
+            drawn = self.studio.sample(1, origin.draw or 0)[0]
+        return self._shown(self.place(drawn), "Nobody", origin.model_dump(exclude_none=True))
 
     def open(self, photo: PhotoLike | bytes) -> Face:
         opened = io.BytesIO(photo) if isinstance(photo, bytes) else photo
@@ -144,9 +136,11 @@ class Session:
     def place(self, drawn: Image.Image) -> Face:
         """The face in a picture that the model drew: where its eyes are is known."""
         landmarks = FRAMINGS[self.studio.framing]
-        return self.studio.read(
-            drawn, eyes=None if landmarks is None else landmarks[:2] * drawn.width
-        )
+        eyes = None if landmarks is None else landmarks[:2] * drawn.width
+        return self.studio.read(drawn, eyes=eyes)
+
+    def _portrait(self, name: str, face: Face) -> dict:
+        return self._shown(face, name, {"portrait": name}, name)
 
     def _shown(
         self, face: Face, name: str, origin: dict | None = None, key: str | None = None
@@ -182,38 +176,38 @@ class Session:
             time.sleep(SWEEP_SECONDS)
             self.forget()
 
+    def progress(self, job: Key) -> float:
+        """The share of an animation that is drawn, 0 before and after."""
+        return self.jobs.get(job, 0.0)
+
     def size(self, height: int = HEIGHT) -> tuple[int, int]:
         """(height, width) of a picture of that height."""
         return height, max(1, round(height * self.columns / self.rows))
 
     def animation(
-        self,
-        request: Animation,
-        frames: Iterable[Image.Image],
-        count: int,
-        name: str,
-        seconds: float,
-        pingpong: bool = True,
+        self, request: Animation, frames: Sequence[Callable[[], Image.Image]], name: str, ways: int
     ) -> dict:
-        """Frames as a file for the page's `download`; no copy of it stays here."""
+        """Frames as a file for the page's `download`; no copy of it stays here.
+
+        Args:
+            ways: how often the seconds that the request names; one way is played back, too.
+        """
         drawn = []
         try:
-            for frame in frames:
-                drawn.append(frame)
-                self.jobs[request.job] = len(drawn) / count
+            for draw in frames:
+                drawn.append(draw())
+                self.jobs[request.job] = len(drawn) / len(frames)
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, f"{name}.{request.kind.lower()}")
-                images.save_animation(drawn, file, seconds, pingpong)
+                images.save_animation(drawn, file, ways * request.seconds, pingpong=ways == 1)
                 return {"name": file.name, "uri": data_uri(file.read_bytes())}
         finally:
             self.jobs.pop(request.job, None)
 
 
-def _thumbnail(path: Path) -> Image.Image:
-    """The head of a portrait, for a small button."""
+def _thumbnail(path: Path) -> str:
     with Image.open(path) as photo:
-        head = photo.crop((photo.width // 6, 0, photo.width * 5 // 6, photo.width * 2 // 3))
-        return ImageOps.fit(head.convert("RGB"), (76, 76))
+        return jpeg(ImageOps.fit(photo, (76, 76), bleed=0.15, centering=(0.5, 0.0)))
 
 
 def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:

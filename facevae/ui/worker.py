@@ -16,20 +16,13 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar, get_type_hints
 
-import torch
 from fastapi import HTTPException
 from pydantic import TypeAdapter, ValidationError
 
 Answer = TypeVar("Answer")
 MALFORMED = "The page never sends such a request: reload it and try again."
-UNEXPECTED = (
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    OSError,
-    RuntimeError,
-    TypeError,
-)  # fmt: skip  what a request that was made up can lead to
+UNEXPECTED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
+# what a request that was made up can lead to
 
 
 class Worker:
@@ -37,28 +30,20 @@ class Worker:
 
     def __init__(self, niceness: int = 0) -> None:
         self.pool = ThreadPoolExecutor(1, initializer=self._begin, initargs=(niceness,))
-        self.thread: int | None = None
 
     def _begin(self, niceness: int) -> None:
-        self.thread = threading.get_ident()
         if sys.platform == "linux":  # elsewhere niceness belongs to the whole process
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
 
     def submit(self, function: Callable[..., Answer], *args: object) -> Future[Answer]:
         return self.pool.submit(function, *args)
 
-    def do(self, function: Callable[..., Answer], *args: object) -> Answer:
-        """Wait for a function's answer; the worker's own thread calls it directly."""
-        if threading.get_ident() == self.thread:
-            return function(*args)
-        return self.submit(function, *args).result()
-
     def of(self, function: Callable) -> Callable:
         """The same function, done here, for Gradio's events."""
 
         @functools.wraps(function)
         def done(*args: object) -> object:
-            return self.do(function, *args)
+            return self.submit(function, *args).result()
 
         return done
 
@@ -92,8 +77,3 @@ def note(error: BaseException) -> None:
     at = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{os.path.basename(at.filename)}, line {at.lineno}"
     print(f"app.py: a request failed: {type(error).__name__} in {place}", file=sys.stderr)
-
-
-def share_cores() -> None:
-    """Give a network half of the cores: two workers may be busy at once."""
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2))

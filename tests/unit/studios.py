@@ -1,5 +1,6 @@
 """Tiny untrained studios of every kind, whose pictures depend on code and condition."""
 
+import numpy as np
 import torch
 
 from facevae.config import ModelConfig
@@ -21,6 +22,7 @@ CONFIGS = {
         conditions=("Smiling", "Bangs", "Bald", "Male", "age"), condition_encoder=False,
         film=True, hold=True, age_anchors=ANCHORS),
 }  # fmt: skip
+WHOLE = ("plain", "conditional", "studio")  # kinds that find a face in a photo
 FRAMINGS = {"plain": "face", "grey": "none", "conditional": "face", "studio": "head"}
 
 
@@ -67,3 +69,7 @@ def tiny_studio(kind: str) -> Studio:
     statistics = tiny_statistics(config, FRAMINGS[kind], LABELS if known else (), known)
     classifier = tiny_classifier() if kind == "studio" else None
     return Studio(tiny_model(config), statistics, classifier)
+
+
+def levels(picture):
+    return np.asarray(picture, float)

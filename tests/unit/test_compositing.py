@@ -73,3 +73,12 @@ def test_a_crop_outside_the_photo_changes_nothing_and_a_whole_picture_has_no_pho
     whole = Face(face.photo, None, face.crop, face.image, face.mean, None, GREY)
     with pytest.raises(ValueError, match="reads whole pictures"):
         paste_back(whole, GREY, WHITE)
+
+
+def test_an_oval_leaves_the_corners_of_the_crop(face):
+    corner, side = face.alignment.to_pixels(np.array([(0.12, 0.12), (0.5, 0.2)])).astype(int)
+    before = np.asarray(face.photo, int)
+    for oval, changed in ((True, False), (False, True)):
+        pasted = np.asarray(paste_back(face, GREY, GREY + 0.2, oval=oval), int)
+        assert (pasted != before)[corner[1], corner[0]].any() == changed
+        assert (pasted != before)[side[1], side[0]].any()

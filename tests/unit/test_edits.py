@@ -16,7 +16,7 @@ PLACE = {"Smiling": (0, 0), "Beard": (0, 1), "Male": (1, 0), "Young": (1, 1)}  #
 
 
 class CellClassifier:
-    """Reads an attribute off the red, the age off the blue of a cell, in place of the trained one."""
+    """Reads an attribute off the red and the age off the blue of a cell: no training."""
 
     attributes = NAMES
     report = {"age": 1.0}

@@ -1,0 +1,139 @@
+"""A visitor's moves on the page, and what they then see."""
+
+import base64
+import io
+import json
+from urllib.parse import quote, unquote
+
+import numpy as np
+from PIL import Image
+
+from facevae.ui import session
+
+PORTRAITS = [str(file) for file in session.PORTRAITS.values()]
+STRIP, PAD = "face-morph strip-player canvas", "morph-pad canvas"
+AFTER, PREVIEW = "face-editor .after", "face-explorer .preview"
+
+
+def levels(picture: Image.Image | str) -> np.ndarray:
+    """A picture or a data URI → (H, W, 3), float levels."""
+    if isinstance(picture, str):
+        picture = Image.open(io.BytesIO(base64.b64decode(picture.partition("base64,")[2])))
+    return np.asarray(picture.convert("RGB"), float)
+
+
+def near(shown: np.ndarray, made: Image.Image, most: float = 2.5) -> bool:
+    return np.abs(shown - levels(made)).mean() < most  # it came as a JPEG
+
+
+def frames(page) -> None:
+    """Wait until what was set is drawn."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def pixels(page, selector: str) -> np.ndarray:
+    """A canvas as it is now, (H, W, 3), float."""
+    frames(page)
+    return levels(page.eval_on_selector(selector, "canvas => canvas.toDataURL()"))
+
+
+def changed(page, selector: str, old: np.ndarray) -> np.ndarray:
+    """A canvas once it is another than it was."""
+    for _ in range(600):
+        new = pixels(page, selector)
+        if new.shape != old.shape or not np.array_equal(new, old):
+            return new
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{selector} never changed")
+
+
+def settled(page, selector: str, calm: int = 6) -> np.ndarray:
+    """A canvas once it stays as it is."""
+    last, same = pixels(page, selector), 0
+    for _ in range(600):
+        page.wait_for_timeout(60)
+        now = pixels(page, selector)
+        same = same + 1 if np.array_equal(now, last) else 0
+        if same == calm:
+            return now
+        last = now
+    raise AssertionError(f"{selector} never settles")
+
+
+def slide(page, selector: str, *values: float) -> None:
+    """Drag a range input over some values, and let it go."""
+    page.eval_on_selector(
+        selector,
+        """(slider, values) => {
+            const happens = (name) => slider.dispatchEvent(new Event(name, { bubbles: true }));
+            for (const value of values) { slider.value = value; happens("input"); }
+            happens("change"); }""",
+        list(values),
+    )
+
+
+def seek(page, position: float) -> np.ndarray:
+    """The Morph tab's strip at a position."""
+    slide(page, "face-morph strip-player input", position)
+    return pixels(page, STRIP)
+
+
+def place(page, name: str):
+    return page.locator(f"face-input[place={name}]")
+
+
+def crop(page, name: str) -> np.ndarray:
+    return levels(place(page, name).locator(".crop img").get_attribute("src"))
+
+
+def named(page, name: str, who: str) -> None:
+    """Wait until a place shows a face of that name."""
+    place(page, name).locator("figcaption").get_by_text(who).wait_for()
+
+
+def upload(page, name: str, photo: Image.Image | bytes) -> None:
+    if isinstance(photo, Image.Image):
+        buffer = io.BytesIO()
+        photo.save(buffer, "PNG")
+        photo = buffer.getvalue()
+    file = {"name": "photo.png", "mimeType": "image/png", "buffer": photo}
+    place(page, name).locator("[type=file]").set_input_files(file)
+
+
+def line(page, name: str) -> str:
+    said = place(page, name).locator(".status:not(:empty)")
+    said.wait_for()
+    return said.inner_text()
+
+
+def saved(page, button, folder):
+    """The file that a button saves."""
+    with page.expect_download() as download:
+        button.click()
+    file = folder / download.value.suggested_filename
+    download.value.save_as(file)
+    return file
+
+
+def film(file) -> tuple[Image.Image, float]:
+    """An animation, and how many seconds it lasts."""
+    animation, lasts = Image.open(file), 0
+    for frame in range(animation.n_frames):
+        animation.seek(frame)
+        animation.load()
+        lasts += animation.info["duration"]
+    return animation, lasts / 1000
+
+
+def linked(state: dict) -> str:
+    """The end of an address that opens the page with a state."""
+    return "#" + quote(json.dumps(state))
+
+
+def link(page) -> dict:
+    page.wait_for_timeout(450)  # the address follows at leisure
+    return json.loads(unquote(page.evaluate("location.hash.slice(1)")))
+
+
+def fits(page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth <= innerWidth")
