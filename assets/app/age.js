@@ -89,15 +89,12 @@ class FaceAges extends LiveElement {
     keepLink();
     const age = Math.round(this.age);
     this.find(".age-now").textContent = `${age} years`;
-    this.player.range.setAttribute("aria-valuetext", `${age} years`);
-    for (const still of this.decades.children) still.setAttribute("aria-pressed", Math.abs(this.years[still.dataset.frame] - this.age) < 2.5);
+    this.player.range.ariaValueText = `${age} years`;
+    for (const still of this.decades.children) still.ariaPressed = Math.abs(this.years[still.dataset.frame] - this.age) < 2.5;
   }
 
   #layStill(age, frame) {
-    const show = () => {
-      this.player.pause();
-      this.age = age;
-    };
+    const show = () => { this.player.pause(); this.age = age; };
     this.decades.append(makeButton(`<img alt=""><span>${age}</span>`, show, `At ${age}`));
     this.decades.lastChild.dataset.frame = frame;
   }

@@ -89,11 +89,7 @@ class FaceEditor extends LiveElement {
   }
 
   #try(part) { this.#show({ ...this.#state, ...part }); }
-
-  #change(part) {
-    this.#try(part);
-    this.#commit();
-  }
+  #change(part) { this.#try(part); this.#commit(); }
 
   #step(by) {
     this.#commit();
@@ -135,8 +131,8 @@ class FaceEditor extends LiveElement {
   #part(split) {
     split = Math.min(1, Math.max(0, split));
     this.picture.style.setProperty("--split", split);
-    this.picture.setAttribute("aria-valuenow", Math.round(100 * split));
-    this.picture.setAttribute("aria-valuetext", `${Math.round(100 * split)} % before`);
+    const percent = Math.round(100 * split);
+    Object.assign(this.picture, { ariaValueNow: percent, ariaValueText: `${percent} % before` });
   }
 
   #onKey(event) {
@@ -156,8 +152,7 @@ class FaceEditor extends LiveElement {
       const [range, reset, lock] = row.querySelectorAll("input, button");
       range.id = row.querySelector("label").htmlFor = `edit-${name}`;
       row.querySelector("label").textContent = label;
-      reset.setAttribute("aria-label", `Reset ${label}`);
-      lock.setAttribute("aria-label", `Lock ${label}`);
+      [reset.ariaLabel, lock.ariaLabel] = [`Reset ${label}`, `Lock ${label}`];
       row.querySelectorAll("i").forEach((end, i) => (end.textContent = ends?.[i] || ""));
       row.dataset.name = name;
       group.append(row);

@@ -3,6 +3,7 @@
 
 class FaceExplorer extends LiveElement {
   #pinned = { seed: 0, temperature: 0.8, index: 0 };
+  #moved = {}; // of a link, until its gallery is there
   #soon = 0; // the timer of the traversals
   #latents = null; // of the map, or null for the main axes
 
@@ -17,6 +18,7 @@ class FaceExplorer extends LiveElement {
     this.on("[name=axes], .two select", "change", () => this.#axes());
     draggable(this.plane, (x, y, step) => this.#point(x, y, step));
     this.on(".plane", "pointermove", (event) => event.pointerType === "mouse" && !event.buttons && this.#hover(event));
+    this.on(".strips", "input", ({ target }) => this.#choose({ ...this.#pinned, moved: { ...this.#pinned.moved, [target.name]: target.valueAsNumber } }));
     this.on(".plane", "pointerleave", () => this.#show(this.#pinned));
     for (const [place, [label, tab]] of Object.entries(props.places)) {
       const use = async () => {
@@ -38,15 +40,17 @@ class FaceExplorer extends LiveElement {
   }
 
   // What of a link can be: it may have been written by hand.
-  #follow({ seed, temperature, index, age, gender, x, y, latents }, { ages, genders }) {
+  #follow({ seed, temperature, index, age, gender, x, y, latents, moved }, { ages, genders }) {
+    const latest = Object.entries(moved || {}).filter(([, value]) => Number.isFinite(value));
+    this.#moved = latest.length ? { moved: Object.fromEntries(latest.map(([z, value]) => [z, within(value, -3, 3)])) } : {};
     if (isPlace(seed, 100000) && isPlace(index, 12)) {
       this.seed.value = seed;
       this.temperature.value = within(temperature, 0.2, 1.4, 0.8);
-      if (ages && Number.isFinite(age)) this.years.value = age; // none of them is "", as none of the options
+      if (ages && Number.isFinite(age)) this.years.value = age; // or none, where there is no such option
       if (genders && isPlace(gender, 2)) this.gender.value = gender;
       this.#pinned = { seed, temperature: this.temperature.valueAsNumber, index }; // the rest comes with the gallery
     } else if (Number.isFinite(x) && Number.isFinite(y)) {
-      this.#pinned = { x: within(x, -1, 1), y: within(y, -1, 1), latents: null };
+      this.#pinned = { x: within(x, -1, 1), y: within(y, -1, 1), latents: null, ...this.#moved };
       this.find("[value=two]").checked = Array.isArray(latents);
     }
     this.#axes(latents);
@@ -70,7 +74,8 @@ class FaceExplorer extends LiveElement {
       makeButton(`<img alt="" src="${face}">`, () => this.#choose({ ...request, index }), `Face ${index + 1}`),
     );
     this.tiles.replaceChildren(...tiles);
-    if ("seed" in this.#pinned) tiles[this.#pinned.index].click(); // the same place, anew
+    if ("seed" in this.#pinned) this.#choose({ ...request, index: this.#pinned.index, ...this.#moved }); // anew
+    this.#moved = {};
   }
 
   #choose(spot) {
@@ -86,8 +91,7 @@ class FaceExplorer extends LiveElement {
     const { x = 0, y = 0 } = spot;
     this.handle.style.left = `${50 + 50 * x}%`;
     this.handle.style.top = `${50 + 50 * y}%`;
-    this.plane.setAttribute("aria-valuenow", Math.round(100 * x));
-    this.plane.setAttribute("aria-valuetext", `across ${x.toFixed(2)}, down ${y.toFixed(2)}`);
+    Object.assign(this.plane, { ariaValueNow: Math.round(100 * x), ariaValueText: `across ${x.toFixed(2)}, down ${y.toFixed(2)}` });
     this.showFace(spot);
   }
 
@@ -121,18 +125,10 @@ class FaceExplorer extends LiveElement {
   #layStrips(rows) {
     if (rows.error) return;
     rows.forEach(({ latent, value, strip }, i) => {
-      if (!this.strips.children[i]) {
-        this.strips.insertAdjacentHTML("beforeend", `<label><span></span><input type="range" min="-3" max="3" step="0.1"></label>`);
-        this.strips.children[i].lastChild.addEventListener("input", ({ target }) => {
-          const moved = { ...this.#pinned.moved, [target.dataset.latent]: target.valueAsNumber };
-          this.#choose({ ...this.#pinned, moved });
-        });
-      }
-      const [name, range] = this.strips.children[i].children;
+      const row = this.strips.children[i] || this.strips.appendChild(this.find("template").content.firstElementChild.cloneNode(true));
+      const [name, range] = row.children;
       name.textContent = `z${latent}`;
-      range.setAttribute("aria-label", `Latent ${latent}`);
-      range.dataset.latent = latent;
-      range.value = value;
+      Object.assign(range, { name: latent, value, ariaLabel: `Latent ${latent}` });
       range.style.backgroundImage = `url("${strip}")`;
     });
   }

@@ -16,22 +16,9 @@ class FaceInput extends LiveElement {
   #stream = null; // of the camera
   face = null;
 
-  get markup() {
-    const sources = { upload: "Upload a photo", camera: "Take a photo", paste: "Paste a photo" };
-    return `
-      <figure>
-        <figcaption></figcaption>
-        <label class="crop"><img alt=""><video muted playsinline hidden></video>
-          <input type="file" accept="image/*" aria-label="${this.getAttribute("label")}: choose a photo">
-          <span>Drop a photo here<br>or click</span></label>
-      </figure>
-      <div class="sources">${Object.entries(sources).map(([name, title]) => `<button type="button" class="${name}" title="${title}" aria-label="${title}">${icon(name)}</button>`).join("")}</div>
-      <div class="starters"><button type="button" class="dice" title="Random face" aria-label="Random face">${icon("dice")}</button></div>
-      <p class="status" role="status"></p>`;
-  }
-
   built() {
     this.parts({ image: "img", video: "video", file: "[type=file]" });
+    this.file.ariaLabel = `${this.getAttribute("label")}: choose a photo`;
     this.on("[type=file]", "change", () => this.#send(this.file.files[0]));
     this.on(".crop", "dragover", (event) => event.preventDefault());
     this.on(".crop", "drop", (event) => {
@@ -65,8 +52,7 @@ class FaceInput extends LiveElement {
     this.#asked++;
     this.toggleAttribute("busy", false);
     this.face = face;
-    this.image.src = face.crop;
-    this.image.alt = face.name;
+    Object.assign(this.image, { src: face.crop, alt: face.name });
     this.find("figcaption").textContent = face.name;
     this.say(face.note);
     this.changed(face);
@@ -120,7 +106,7 @@ class FaceInput extends LiveElement {
 // A picture of at most `side` pixels a side, as a data URI.
 function shrunk(picture, width, height, side) {
   const scale = Math.min(1, side / Math.max(width, height));
-  const canvas = Object.assign(document.createElement("canvas"), { width: Math.round(width * scale), height: Math.round(height * scale) });
+  const canvas = make("canvas", { width: Math.round(width * scale), height: Math.round(height * scale) });
   canvas.getContext("2d").drawImage(picture, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.95);
 }

@@ -40,10 +40,7 @@ class VaeMachine extends LiveElement {
 
   #become(factors) {
     this.#factors = factors;
-    for (const slider of this.all(".factors input")) {
-      slider.value = factors[slider.name];
-      fillTrack(slider);
-    }
+    for (const slider of this.all(".factors input")) fillTrack(Object.assign(slider, { value: factors[slider.name] }));
     this.look({ beta: this.#beta, factors });
   }
 
@@ -68,23 +65,17 @@ class VaeMachine extends LiveElement {
     this.decode({ beta: this.#beta, z, move: ++this.#move });
   }
 
-  async #show(picture) {
-    await paint(this.output, picture);
-    this.toggleAttribute("ready", true);
-  }
+  async #show(picture) { await paint(this.output, picture); this.toggleAttribute("ready", true); }
 
   #keep(button) {
     clearInterval(this.#drawing);
-    const on = button.getAttribute("aria-pressed") !== "true";
-    button.setAttribute("aria-pressed", on);
+    const on = (button.ariaPressed = button.ariaPressed !== "true");
     this.#drawing = on ? setInterval(() => this.offsetParent && this.draw(), DRAW_MS) : 0;
     if (on) this.draw();
   }
 }
 
 // Box and Muller's standard normal.
-function normal() {
-  return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random());
-}
+function normal() { return Math.sqrt(-2 * Math.log(1 - Math.random())) * Math.cos(2 * Math.PI * Math.random()); }
 
 customElements.define("vae-machine", VaeMachine);

@@ -1,11 +1,7 @@
 // The page's state in its address, after the #: the tab, where its faces came from, its sliders.
 // A photo is never in it: such a face is left out, and the link opens with another.
-//
-//   LINKS.edit = () => ({face, …})   what a tab puts there
-//   keepLink()                       after something has changed
-//   openedLink("edit")               what the page was opened with, if that was for this tab; once
 
-const LINKS = {};
+const LINKS = {}; // LINKS.edit() gives what that tab puts there
 const LINK_REST_MS = 300; // browsers count how often an address changes
 let linkOpened = readLink();
 let tabOpen = linkOpened.tab || "morph";
@@ -20,10 +16,10 @@ function readLink() {
   }
 }
 
+// What the page was opened with, if that was for this tab; once.
 function openedLink(tab) {
-  if (linkOpened.tab !== tab) return null;
-  const link = linkOpened;
-  linkOpened = {};
+  const link = linkOpened.tab === tab ? linkOpened : null;
+  if (link) linkOpened = {};
   return link;
 }
 
@@ -36,11 +32,7 @@ function keepLink() {
 }
 
 // For Gradio's events: a tab was opened, and which one a link opens.
-function openedTab(tab) {
-  tabOpen = tab;
-  keepLink();
-}
-
+function openedTab(tab) { tabOpen = tab; keepLink(); }
 function linkedTab() { return typeof linkOpened.tab === "string" ? linkOpened.tab : ""; }
 
 // A number of a link, which may have been written by hand.
@@ -51,8 +43,5 @@ function within(value, low, high, otherwise) {
 function isPlace(value, many) { return Number.isInteger(value) && value >= 0 && value < many; }
 
 // An origin of a link in the server's words, or null; and that of a tab's one face.
-function linkedOrigin(origin) {
-  return origin && typeof origin === "object" && !Array.isArray(origin) ? origin : null;
-}
-
+function linkedOrigin(origin) { return origin && typeof origin === "object" && !Array.isArray(origin) ? origin : null; }
 function linkedFace(tab) { return linkOpened.tab === tab ? linkedOrigin(linkOpened.face) : null; }

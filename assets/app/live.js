@@ -2,21 +2,15 @@
 
 const SWEEP_MS = 3500; // of play, from one end or face to the next
 const UNANSWERED = "The server did not answer: try again, or reload the page.";
-const ICONS = {
-  upload: "M12 16V4m0 0L7 9m5-5 5 5M4 16v4h16v-4",
-  camera: "M4 8h3l2-3h6l2 3h3v11H4zM12 16.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7",
-  paste: "M9 5H6v15h12V5h-3M9 3h6v4H9z",
-  dice: "M5 4h14a1 1 0 0 1 1 1v14a1 1 0 0 1-1 1H5a1 1 0 0 1-1-1V5a1 1 0 0 1 1-1zM8.5 8.5h.01M15.5 15.500h.01M12 12h.01M15.5 8.500h.01M8.5 15.5h.01",
-};
-const icon = (name) => `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[name]}"/></svg>`;
 
 // An element that asks the server for all it shows. A tab's is laid out by its .html file, and
-// Gradio's gr.HTML calls its `connect(server, trigger, props)` once; smaller ones have a `markup`.
+// Gradio's gr.HTML calls its `connect(server, trigger, props)` once; smaller ones are in parts.html.
 class LiveElement extends HTMLElement {
   connectedCallback() {
-    if (!this.markup || this.childElementCount) return;
-    this.innerHTML = this.markup;
-    this.built?.();
+    const template = document.getElementById(this.localName);
+    if (!template || this.childElementCount) return;
+    this.append(template.content.cloneNode(true));
+    this.built();
   }
 
   find(selector) { return this.querySelector(selector); }
@@ -24,10 +18,7 @@ class LiveElement extends HTMLElement {
   on(selector, type, listener) { this.all(selector).forEach((one) => one.addEventListener(type, listener)); }
 
   // Its parts as properties: {range: ".detail input"} is this.range.
-  parts(selectors) {
-    for (const [name, selector] of Object.entries(selectors)) this[name] = this.find(selector);
-  }
-
+  parts(selectors) { for (const [name, selector] of Object.entries(selectors)) this[name] = this.find(selector); }
   say(sentence) { this.find(":scope > .status, :scope > section > .status").textContent = sentence || ""; }
 
   // An answer, or null after showing its error.
@@ -57,21 +48,19 @@ function newest(ask, show) {
   };
 }
 
-async function bitmap(source) {
-  const image = new Image();
-  image.src = source;
-  await image.decode();
-  return createImageBitmap(image);
-}
+async function bitmap(source) { return createImageBitmap(await (await fetch(source)).blob()); }
 
 // A picture onto a canvas, which takes its size.
 async function paint(canvas, source) {
   const picture = await bitmap(source);
-  if (canvas.width !== picture.width || canvas.height !== picture.height) {
-    [canvas.width, canvas.height] = [picture.width, picture.height];
-  }
+  resize(canvas, picture);
   canvas.getContext("2d", { alpha: false }).drawImage(picture, 0, 0);
   picture.close();
+}
+
+// Gives a canvas a size, which would empty it where it has that already.
+function resize(canvas, { width, height }) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
 }
 
 // Calls moved(x, y) with 0 … 1 from the left and the top of an element while it is dragged on, and
@@ -107,8 +96,6 @@ class Runner {
     button.addEventListener("click", () => (this.#frame ? this.pause() : play()));
   }
 
-  get running() { return this.#frame > 0; }
-
   run(step) {
     const start = performance.now();
     const next = (now) => {
@@ -118,15 +105,11 @@ class Runner {
     this.#show(requestAnimationFrame(next));
   }
 
-  pause() {
-    cancelAnimationFrame(this.#frame);
-    this.#show(0);
-  }
+  pause() { cancelAnimationFrame(this.#frame); this.#show(0); }
 
   #show(frame) {
     this.#frame = frame;
-    this.button.setAttribute("aria-pressed", frame > 0);
-    this.button.setAttribute("aria-label", frame ? "Pause" : "Play");
+    Object.assign(this.button, { ariaPressed: frame > 0, ariaLabel: frame ? "Pause" : "Play" });
   }
 }
 
@@ -134,22 +117,17 @@ class Runner {
 function eased(sweeps) { return (1 - Math.cos(Math.PI * sweeps)) / 2; }
 
 // Hands a file made on the server, {name, uri}, to the reader.
-function download({ name, uri }) {
-  Object.assign(document.createElement("a"), { href: uri, download: name }).click();
-}
+function download({ name, uri }) { make("a", { href: uri, download: name }).click(); }
+function make(tag, properties) { return Object.assign(document.createElement(tag), properties); }
 
 // A button; `html` is a word or a picture, whose meaning the label says.
-function makeButton(html, click, label) {
-  const button = Object.assign(document.createElement("button"), { type: "button", innerHTML: html });
-  button.addEventListener("click", click);
-  if (label) button.setAttribute("aria-label", label);
-  return button;
+function makeButton(html, onclick, label = null) {
+  return make("button", { type: "button", innerHTML: html, onclick, ariaLabel: label });
 }
 
 // Fills a slider's track up to its thumb.
 function fillTrack(range) {
-  const part = (range.value - range.min) / (range.max - range.min);
-  range.style.setProperty("--filled", `${100 * part}%`);
+  range.style.setProperty("--filled", `${(100 * (range.value - range.min)) / (range.max - range.min)}%`);
 }
 
 // Wires the buttons of `.save`: an animation of each kind, by save({kind, seconds, height, job}) and

@@ -18,16 +18,6 @@ class MorphPad extends LiveElement {
   #crops = [];
   #place = [0.5, 0.4];
 
-  get markup() {
-    return `
-      <canvas width="320" height="320" aria-hidden="true"></canvas>
-      <div class="pad" tabindex="0" role="slider" aria-label="Blend of the faces" aria-valuemin="0" aria-valuemax="100">
-        <svg viewBox="0 0 1 1" preserveAspectRatio="none" aria-hidden="true"><polygon/></svg><span class="handle"></span>
-      </div>
-      <button type="button" class="play" aria-label="Play" aria-pressed="false"></button>
-      <p class="status" role="status"></p>`;
-  }
-
   built() {
     this.parts({ canvas: "canvas", pad: ".pad", handle: ".handle", button: ".play" });
     this.runner = new Runner(this.button, () => this.play());
@@ -51,11 +41,7 @@ class MorphPad extends LiveElement {
     const corners = CORNERS[crops.length] || [];
     this.find("polygon").setAttribute("points", [0, 1, 3, 2].map((i) => corners[i] || "").join(" "));
     this.all("img").forEach((image) => image.remove());
-    corners.forEach(([x, y], i) => {
-      const image = Object.assign(new Image(), { alt: "", draggable: false, src: crops[i] });
-      image.style.translate = `calc(${x} * var(--pad) - 50%) calc(${y} * var(--pad) - 50%)`;
-      this.handle.before(image);
-    });
+    for (const [i, corner] of corners.entries()) this.handle.before(put(make("img", { alt: "", src: crops[i] }), corner));
     this.place = this.#place;
   }
 
@@ -73,8 +59,7 @@ class MorphPad extends LiveElement {
       const weights = this.weights; // what lies outside the triangle is drawn to its edge
       this.#place = [0, 1].map((axis) => weights.reduce((sum, w, i) => sum + w * CORNERS[3][i][axis], 0));
     }
-    const [left, top] = this.#place;
-    this.handle.style.translate = `calc(${left} * var(--pad) - 50%) calc(${top} * var(--pad) - 50%)`;
+    put(this.handle, this.#place);
     this.refresh();
     this.dispatchEvent(new Event("position"));
   }
@@ -82,8 +67,8 @@ class MorphPad extends LiveElement {
   refresh() {
     if (this.#crops.length < 3 || !this.ask) return;
     const weights = this.weights;
-    this.pad.setAttribute("aria-valuetext", weights.map((w, i) => `face ${i + 1}: ${Math.round(100 * w)} %`).join(", "));
-    this.pad.setAttribute("aria-valuenow", Math.round(100 * weights[0]));
+    const parts = weights.map((w, i) => `face ${i + 1}: ${Math.round(100 * w)} %`);
+    Object.assign(this.pad, { ariaValueText: parts.join(", "), ariaValueNow: Math.round(100 * weights[0]) });
     this.ask(weights);
   }
 
@@ -100,6 +85,12 @@ class MorphPad extends LiveElement {
       this.place = from.map((value, axis) => value + eased(sweeps % 1) * (to[axis] - value));
     });
   }
+}
+
+// Moves a part of the pad to a place on it.
+function put(part, [left, top]) {
+  part.style.translate = `calc(${left} * var(--pad) - 50%) calc(${top} * var(--pad) - 50%)`;
+  return part;
 }
 
 // Weights of the corners of the triangle, whose third is the lowest.

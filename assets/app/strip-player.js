@@ -14,19 +14,10 @@ class StripPlayer extends LiveElement {
   #loading = 0; // the latest load; an earlier one that ends later is dropped
   #drawing = 0; // the animation frame that will draw
 
-  get markup() {
-    return `
-      <canvas width="320" height="320" aria-hidden="true"></canvas>
-      <div class="transport">
-        <button type="button" class="play" aria-label="Play" aria-pressed="false"></button>
-        <input type="range" class="slider" min="0" max="1" step="any" aria-label="${this.getAttribute("label") || "From the first face to the second"}">
-        <button type="button" class="pingpong" aria-label="Back and forth" title="Back and forth" aria-pressed="true">⇄</button>
-      </div>`;
-  }
-
   built() {
     [this.canvas, this.button, this.range, this.pingpong] = this.all("canvas, button, input");
-    this.pingpong.addEventListener("click", () => this.#turn());
+    this.range.ariaLabel = this.getAttribute("label");
+    this.pingpong.addEventListener("click", () => (this.pingpong.ariaPressed = this.pingpong.ariaPressed !== "true"));
     this.range.addEventListener("input", () => this.#seek(this.range.valueAsNumber));
     this.runner = new Runner(this.button, () => this.play());
     draggable(this.canvas, (x) => this.#seek(x));
@@ -61,23 +52,13 @@ class StripPlayer extends LiveElement {
 
   play() {
     const gone = Math.acos(1 - 2 * this.#position) / Math.PI; // sweeps: it starts where the picture is
-    const back = this.pingpong.getAttribute("aria-pressed") === "true";
-    this.runner.run((sweeps) => (this.position = eased(back ? gone + sweeps : (gone + sweeps) % 1)));
+    const way = (sweeps) => (this.pingpong.ariaPressed === "true" ? sweeps : sweeps % 1);
+    this.runner.run((sweeps) => (this.position = eased(way(gone + sweeps))));
   }
 
   pause() { this.runner.pause(); }
 
-  #turn() {
-    this.pingpong.setAttribute("aria-pressed", this.pingpong.getAttribute("aria-pressed") !== "true");
-    if (!this.runner.running) return;
-    this.pause();
-    this.play();
-  }
-
-  #seek(position) {
-    this.pause();
-    this.position = position;
-  }
+  #seek(position) { this.pause(); this.position = position; }
 
   // A blend of four pictures: the two frames nearest to the position, with and without the detail.
   #draw() {
@@ -86,8 +67,7 @@ class StripPlayer extends LiveElement {
     const place = this.#position * (this.#frames.length - 1);
     const around = (frames, share) => [[frames[Math.floor(place)], share * (1 - (place % 1))], [frames[Math.ceil(place)], share * (place % 1)]];
     const detail = this.#plain.length ? this.#detail : 1;
-    const [{ width, height }] = this.#frames;
-    if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
+    resize(this.canvas, this.#frames[0]);
     const brush = this.canvas.getContext("2d", { alpha: false });
     let sum = 0;
     for (const [picture, weight] of [...around(this.#frames, detail), ...around(this.#plain, 1 - detail)]) {

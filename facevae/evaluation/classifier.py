@@ -183,8 +183,8 @@ def held_out(
         for name, values in classifier.predict(faces.tensor(rows)).items():
             read[name].append(values)
             labels[name].append(label_matrix(faces, [name])[rows, 0])
-    return accuracies({name: torch.cat(values) for name, values in read.items()},
-                      {name: np.concatenate(values) for name, values in labels.items()})  # fmt: skip
+    probabilities = {name: torch.cat(values) for name, values in read.items()}
+    return accuracies(probabilities, {n: np.concatenate(values) for n, values in labels.items()})
 
 
 def _labelled(

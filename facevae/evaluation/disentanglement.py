@@ -1,9 +1,8 @@
-"""Disentanglement scores: how well latents line up with known factors. Arrays in, numbers out.
+"""Disentanglement scores: how well latents line up with known factors.
 
 Codes are (N, D), posterior means of N faces; factors name → (N,). A factor of at most BINS values
-is taken as classes, any other is cut into BINS ranges of equally many faces. `scores` leaves out
-rows in which a factor is not `known`, and every function factors that do not vary. All scores lie
-in 0 … 1; none says whether a person would call the latents meaningful.
+is taken as classes, any other is cut into BINS ranges of equally many faces. Factors that do not
+vary are left out. All scores lie in 0 … 1.
 """
 
 from __future__ import annotations
@@ -22,11 +21,8 @@ MIN_VARIANCE = 1e-8  # of a latent that is not constant
 
 def known(factors: Mapping[str, Array]) -> Array:
     """(N,) whether all factors of a face are known: not NaN, nor −1 among whole numbers."""
-    unknown = [
-        values == -1 if values.dtype.kind in "iu" else np.isnan(values)
-        for values in map(np.asarray, factors.values())
-    ]
-    return ~np.any(unknown, axis=0)
+    columns = map(np.asarray, factors.values())
+    return ~np.any([v == -1 if v.dtype.kind in "iu" else np.isnan(v) for v in columns], axis=0)
 
 
 def classes(factors: Mapping[str, Array]) -> dict[str, Array]:
@@ -178,9 +174,7 @@ def _ranges(codes: Array) -> Array:
 
 def _line(code: Array, values: Array) -> float:
     """R² of the best line from one latent."""
-    if code.var() <= MIN_VARIANCE:
-        return 0.0
-    return float(np.corrcoef(code, values)[0, 1] ** 2)
+    return float(np.corrcoef(code, values)[0, 1] ** 2) if code.var() > MIN_VARIANCE else 0.0
 
 
 def _threshold(code: Array, values: Array) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facevae.io import local, write_safetensors, write_text
-from facevae.models.vae import ResidualBlock
+from facevae.models.layers import ResidualBlock
 
 FORMAT = 3  # of classifier.json
 SPAN, SPANS = 5.0, 20  # years: an age is the mean of a distribution over this many spans

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,44 +31,29 @@ def uploads(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def models(request) -> dict[str, Path]:
-    """A model's name → the fixture of its run: each is trained when it is first asked for."""
-    fixtures = {"plain": "tiny_run", "conditional": "tiny_conditional_run", "grey": "grey_run"}
-
-    class Models(dict):
-        def __missing__(self, name):
-            self[name] = request.getfixturevalue(fixtures[name]) / "best"
-            return self[name]
-
-    return Models()
+def models(request) -> Callable[[str], Path]:
+    """A model's name → its folder: it is trained when it is first asked for."""
+    runs = {"plain": "tiny_run", "conditional": "tiny_conditional_run", "grey": "grey_run"}
+    return cache(lambda name: request.getfixturevalue(runs[name]) / "best")
 
 
 @pytest.fixture(scope="session")
-def studios(models):
-    class Studios(dict):
-        def __missing__(self, name):
-            self[name] = Studio.load(models[name])
-            return self[name]
-
-    return Studios()
+def studios(models) -> Callable[[str], Studio]:
+    return cache(lambda name: Studio.load(models(name)))
 
 
 @pytest.fixture(scope="session")
-def urls(uploads, models):
+def urls(uploads, studios):
     """A model's name → the address of its app, which runs until the session ends."""
-    threads = torch.get_num_threads()
+    threads, pages = torch.get_num_threads(), []
     torch.set_num_threads(1)  # other tests may be at work beside these
-    pages = []
 
-    class Urls(dict):
-        def __missing__(self, name):
-            studio = Studio.load(models[name])
-            page = app.build(studio)
-            pages.append(page)
-            self[name] = app.launch(page, studio, prevent_thread_lock=True, quiet=True)[1]
-            return self[name]
+    @cache
+    def start(name: str) -> str:
+        pages.append(app.build(studios(name)))
+        return app.launch(pages[-1], studios(name), prevent_thread_lock=True, quiet=True)[1]
 
-    yield Urls()
+    yield start
     for page in pages:
         page.close(verbose=False)
     torch.set_num_threads(threads)
@@ -98,13 +85,12 @@ def visit(browser, urls):
         visitor.set_default_timeout(60_000)  # a busy machine
         visitors.append(visitor)
         page = visitor.new_page()
-        url = urls[model]
+        url = urls(model)
         page.on("console", lambda m: m.type in ("error", "warning") and troubles.append(m.text))
         page.on("pageerror", lambda error: troubles.append(error.stack or str(error)))
         page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status} {r.url}"))
         page.on(
-            "request",
-            lambda r: r.url.startswith((url, "data:", "blob:")) or troubles.append(r.url),
+            "request", lambda r: r.url.startswith((url, "data:", "blob:")) or troubles.append(r.url)
         )
         page.goto(url + link)
         page.wait_for_selector("strip-player[ready]", state="attached")

@@ -36,7 +36,7 @@ MODEL = "conditional"  # with gender as a condition, and directions for its labe
 
 @pytest.fixture(scope="module")
 def studio(studios):
-    return studios[MODEL]
+    return studios(MODEL)
 
 
 @pytest.fixture(scope="module")

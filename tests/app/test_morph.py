@@ -19,7 +19,6 @@ from tests.app.moves import (
     levels,
     line,
     named,
-    pixels,
     place,
     saved,
     seek,
@@ -89,10 +88,10 @@ def test_a_new_photo_changes_its_place_and_the_strip_of_its_visitor_alone(visit,
     before = seek(page, 0)
     assert np.array_equal(seek(other, 0), before)
     hopper, collins = (Image.open(file) for file in PORTRAITS)
-    both = Image.new("RGB", (2048, hopper.height))
+    both = Image.new("RGB", (hopper.width + collins.width, hopper.height))
     both.paste(ImageOps.mirror(hopper), (0, 0))
-    both.paste(collins.reduce(2), (hopper.width, 0))
-    upload(page, "first", both)
+    both.paste(collins, (hopper.width, 0))
+    upload(page, "first", both.resize((2 * both.width, 2 * both.height)))
     named(page, "first", "Your photo")
     assert line(page, "first").startswith("2 faces were found: the largest was taken.")
     assert f"at most {app.MAX_SIDE:,} pixels" in line(page, "first")
@@ -121,8 +120,8 @@ def test_detail_and_path_change_the_strip(visit, studios):
     with_detail = seek(page, 0)
     slide(page, "face-morph .detail input", 0)
     plain = changed(page, STRIP, with_detail)
-    face = studios["conditional"].read(open_photo(PORTRAITS[0], app.MAX_SIDE))
-    drawn = studios["conditional"].reconstruct(face, size=HEIGHT)
+    face = studios("conditional").read(open_photo(PORTRAITS[0], app.MAX_SIDE))
+    drawn = studios("conditional").reconstruct(face, size=HEIGHT)
     assert np.abs(plain - levels(drawn)).mean() < 3
     linear = seek(page, 0.5)
     page.get_by_label("spherical").check()
@@ -176,10 +175,14 @@ def test_the_pad_shows_each_face_at_its_corner_with_one_request_at_a_time(visit,
     page.wait_for_selector("morph-pad[ready]")
     under_way, most = set(), []
     page.on("request", lambda one: (under_way.add(one), most.append(len(under_way))))
-    page.on("requestfinished", under_way.discard)
+    page.on("requestfinished", lambda one: under_way.discard(one))
     seen = []
     for name, (x, y) in {"first": (0, 0), "third": (0.5, 0.87) if many == 3 else (0, 1)}.items():
-        drag(page, "morph-pad .pad", [(0.5 + (x - 0.5) * t / 9, 0.5 + (y - 0.5) * t / 9) for t in range(10)])
+        drag(
+            page,
+            "morph-pad .pad",
+            [(0.5 + (x - 0.5) * t / 9, 0.5 + (y - 0.5) * t / 9) for t in range(10)],
+        )
         page.evaluate("([x, y]) => document.querySelector('morph-pad').place = [x, y]", [x, y])
         seen.append(settled(page, PAD))
         assert np.abs(seen[-1] - crop(page, name)).mean() < 3

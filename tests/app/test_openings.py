@@ -28,7 +28,7 @@ def tabs(page) -> list[str]:
 
 
 def test_a_model_of_labelled_faces_has_a_slider_for_each_label(visit, studios):
-    page, studio = visit("plain", "Edit"), studios["plain"]
+    page, studio = visit("plain", "Edit"), studios("plain")
     page.wait_for_selector("face-editor[ready]")
     assert tabs(page) == ["Morph", "Edit", "Age", "Explore", "Learn"]
     sliders = page.locator("face-editor .attribute input")
@@ -44,7 +44,7 @@ def test_a_model_of_labelled_faces_has_a_slider_for_each_label(visit, studios):
 
 
 def test_a_grey_model_of_whole_pictures_begins_with_samples(visit, studios):
-    page, studio = visit("grey"), studios["grey"]
+    page, studio = visit("grey"), studios("grey")
     assert tabs(page) == ["Morph", "Explore", "Learn"]
     named(page, "first", "Nobody")
     assert place(page, "first").get_by_role("button", name="Grace Hopper").count() == 0
@@ -65,7 +65,7 @@ def test_a_grey_model_of_whole_pictures_begins_with_samples(visit, studios):
 
 
 def test_a_model_given_the_age_ages_by_its_condition_or_by_the_vector(visit, studios):
-    page, studio = visit("conditional", "Age"), studios["conditional"]
+    page, studio = visit("conditional", "Age"), studios("conditional")
     page.wait_for_selector("face-ages[ready]:not([busy])")
     shown = "face-ages strip-player canvas"
     page.get_by_label("At 80", exact=True).click()
@@ -91,7 +91,7 @@ def test_on_a_phone_the_sliders_come_right_below_the_picture_which_stays_in_view
     page.mouse.wheel(0, 300)
     page.wait_for_timeout(300)
     box = picture.bounding_box()
-    assert 0 <= box["y"] and box["y"] + box["height"] <= 844 / 2
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 844 / 2
     before = pixels(page, AFTER)
     slide(page, "#edit-Male", 1)
     changed(page, AFTER, before)

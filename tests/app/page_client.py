@@ -1,0 +1,91 @@
+"""A visitor of the page without a browser: what its scripts send, sent over plain HTTP.
+
+Live elements post to /component_server and get their answer at once; a program's call goes through
+/queue/join, and its answer comes on the stream of /queue/data.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+API = "gradio_api"
+WORDS = 500  # characters of a refusal, at most
+
+
+class Refused(Exception):
+    """The server's answer is an error: its HTTP status, and what it says."""
+
+    def __init__(self, status: int, said: str) -> None:
+        super().__init__(f"{status}: {said[:200]}")
+        self.status, self.said = status, said
+
+    @property
+    def clear(self) -> bool:
+        """Whether it is a refusal: no server error, no traceback, some words."""
+        return self.status < 500 and 0 < len(self.said) < WORDS and "Traceback" not in self.said
+
+
+class PageClient:
+    """One visitor, with a session of its own."""
+
+    def __init__(self, url: str) -> None:
+        self.http = httpx.Client(base_url=url, timeout=60)
+        self.session = secrets.token_hex(6)
+        config = self.http.get("/config").json()
+        self.live = {
+            part["props"]["html_template"].strip().strip("<").split(">")[0]: part["id"]
+            for part in config["components"]
+            if "<section" in str(part["props"].get("html_template"))
+        }
+        self.named = {
+            event["api_name"]: event["id"]
+            for event in config["dependencies"]
+            if event["backend_fn"] and event["api_visibility"] == "public"
+        }
+
+    def post(self, route: str, **how: Any) -> httpx.Response:
+        answer = self.http.post(f"/{API}/{route}", **how)
+        if answer.status_code >= 400:
+            raise Refused(answer.status_code, answer.text)
+        return answer
+
+    def ask(self, tag: str, function: str, request: object) -> Any:
+        """What a live element's function answers; Refused where it is an error."""
+        body = {"data": request, "component_id": self.live[tag], "fn_name": function}
+        answer = self.post("component_server/", json=body | {"session_hash": self.session}).json()
+        if isinstance(answer, dict) and answer.get("error"):
+            raise Refused(200, answer["error"])
+        return answer
+
+    def call(self, name: str, *args: object) -> list:
+        """What an endpoint answers."""
+        body = {"data": [*args], "fn_index": self.named[name], "session_hash": self.session}
+        self.post("queue/join", json=body)
+        with self.http.stream("GET", f"/{API}/queue/data", params=body) as stream:
+            for line in stream.iter_lines():
+                told = json.loads(line[6:]) if line.startswith("data: ") else {}
+                if told.get("msg") == "process_completed":
+                    if not told["success"]:
+                        raise Refused(200, str(told["output"].get("error")))
+                    return told["output"]["data"]
+        raise Refused(500, "the stream ended without an answer")
+
+    def upload(self, photo: bytes, name: str = "photo.png") -> str:
+        """The path of an uploaded file on the server."""
+        return self.post("upload", files={"files": (name, photo, "image/png")}).json()[0]
+
+
+def data_uri(photo: bytes | Path) -> str:
+    content = photo if isinstance(photo, bytes) else photo.read_bytes()
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
+
+
+def marked(path: str) -> dict:
+    """A file as the page and gradio_client speak of it."""
+    return {"path": path, "meta": {"_type": "gradio.FileData"}}
