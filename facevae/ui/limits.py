@@ -93,25 +93,31 @@ class Limits:
             await self.app(scope, receive, send)
             return
         received, ended, started = 0, False, False
+        refused: Refusal | None = None
 
         async def receive_some() -> Message:
-            nonlocal received, ended
+            nonlocal received, ended, refused
             if ended:  # then only the end of the connection is waited for
                 return await receive()
             try:
                 message = await asyncio.wait_for(receive(), self.receive_seconds)
+                received += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
+                check_size(received, scope["path"])
             except TimeoutError:
                 sentence = f"Nothing came for {self.receive_seconds:g} s: send it again."
-                raise Refusal(408, sentence) from None
-            received += len(message.get("body", b""))
-            ended = not message.get("more_body", False)
-            check_size(received, scope["path"])
+                refused = Refusal(408, sentence)
+            except Refusal as error:
+                refused = error
+            if refused:
+                raise refused
             return message
 
         async def send_some(message: Message) -> None:
             nonlocal started
-            started = True
-            await send(message)
+            if not refused:  # else Gradio answers that it could not read the rest
+                started = True
+                await send(message)
 
         try:
             check_request(scope)
@@ -119,12 +125,14 @@ class Limits:
         except ClientDisconnect:
             return
         except Exception as error:
-            if not (started or isinstance(error, Refusal) or scope["method"] == "POST"):
+            if isinstance(error, Refusal):
+                refused = error
+            elif not (started or scope["method"] == "POST"):
                 raise
-            if not isinstance(error, Refusal):
+            else:
                 note(error)
-            if started:  # a stream that broke off ends
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
-                return
-            refusal = error if isinstance(error, Refusal) else Refusal(400, MALFORMED)
-            await refusal.answer(scope, receive, send)
+                refused = Refusal(400, MALFORMED)
+        if started and refused:  # a stream that broke off ends
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        elif refused:
+            await refused.answer(scope, receive, send)

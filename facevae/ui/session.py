@@ -111,7 +111,7 @@ class Session:
             with suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
                 if origin:  # of a link, which may have been written by hand
                     begun[place] = self.add(Added(origin=Origin(**origin)))
-        return begun
+        return begun[: len(origins)]
 
     def add(self, request: Added) -> dict:
         """Read a face and keep it; what the page shows of it."""

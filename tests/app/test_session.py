@@ -40,6 +40,7 @@ def test_a_face_is_forgotten_in_time_and_when_there_are_too_many(studios):
     assert brief.begin([None])[0]["name"] == "Grace Hopper"  # the page's own stay
     assert brief.face("Grace Hopper")
     many = Session(studios("plain"), app.MAX_SIDE)
+    many.begin([])
     first = many.add(Added(origin=Origin(draw=7)))["key"]
     until, face = many.kept[first]
     many.kept |= {f"more-{n}": (until, face) for n in range(MAX_FACES)}
