@@ -81,15 +81,14 @@ def build(studio: Studio, max_side: int = MAX_SIDE, **options: Any) -> gr.Blocks
 
 def launch(page: gr.Blocks, studio: Studio, **where: Any) -> tuple[gr.routes.App, str, str]:
     """Start the page with its look, and with nothing kept or sent that need not be."""
-    files = ["parts.html", *(f"{name}.js" for name in SCRIPTS)]
-    parts, *scripts = [(ASSETS / "app" / file).read_text(encoding="utf-8") for file in files]
+    scripts = [(ASSETS / "app" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
     height, width = studio.model.config.image_shape[1:]
     page.queue(api_open=False)  # a request past the queue would be worked on beside all others
     return page.launch(
         theme=gr.themes.Base(font=("system-ui", "sans-serif")),  # nothing is fetched from elsewhere
         css=f":root {{ --fv-aspect: {width} / {height}; }}",
         css_paths=[ASSETS / "app.css", *sorted((ASSETS / "app").glob("*.css"))],
-        head=parts + "".join(f"<script>{script}</script>" for script in scripts),
+        head="".join(f"<script>{script}</script>" for script in scripts),
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,

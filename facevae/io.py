@@ -145,8 +145,8 @@ def write_model(network: nn.Module, config: Any, folder: str | Path, dtype: torc
 
 
 def read_model(folder: str | Path, build: Callable[[dict[str, Any]], Network]) -> Network:
-    """A network as `build` makes it of its settings, with the weights that `write_model` wrote: float32,
-    on the CPU, in eval mode.
+    """A network as `build` makes it of its settings, with the weights that `write_model` wrote:
+    float32, on the CPU, in eval mode.
 
     Raises:
         NotAModel: a file is missing, foreign, broken or of another format, and which.

@@ -4,15 +4,9 @@ const SWEEP_MS = 3500; // of play, from one end or face to the next
 const UNANSWERED = "The server did not answer: try again, or reload the page.";
 
 // An element that asks the server for all it shows. A tab's is laid out by its .html file, and
-// Gradio's gr.HTML calls its `connect(server, trigger, props)` once; smaller ones are in parts.html.
+// Gradio's gr.HTML calls its `connect(server, trigger, props)` once; smaller ones begin by `built()`.
 class LiveElement extends HTMLElement {
-  connectedCallback() {
-    const template = document.getElementById(this.localName);
-    if (!template || this.childElementCount) return;
-    this.append(template.content.cloneNode(true));
-    this.built();
-  }
-
+  connectedCallback() { this.built?.(); }
   find(selector) { return this.querySelector(selector); }
   all(selector) { return [...this.querySelectorAll(selector)]; }
   on(selector, type, listener) { this.all(selector).forEach((one) => one.addEventListener(type, listener)); }

@@ -43,7 +43,7 @@ class Page:
         functions = [session.live.serves(one) for one in live]
         functions += [session.slow.serves(one) for one in slow]
         return gr.HTML(
-            html_template=(ASSETS / "app" / f"{name}.html").read_text(encoding="utf-8"),
+            html_template=markup(name),
             js_on_load=f"const events = {list(events)};"
             "element.firstElementChild.connect(server, trigger, props);",
             server_functions=functions,
@@ -53,3 +53,12 @@ class Page:
             side=session.max_side,
             **props,
         )
+
+
+def markup(name: str) -> str:
+    """A file of assets/app/, with the smaller elements in it laid out by files of their own."""
+    text = (ASSETS / "app" / f"{name}.html").read_text(encoding="utf-8")
+    for part in {"face-input", "strip-player", "morph-pad"} - {name}:
+        if f"</{part}>" in text:
+            text = text.replace(f"</{part}>", f"{markup(part)}</{part}>")
+    return text

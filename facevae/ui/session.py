@@ -207,7 +207,7 @@ class Session:
 
 def _thumbnail(path: Path) -> str:
     with Image.open(path) as photo:
-        return jpeg(ImageOps.fit(photo, (76, 76), bleed=0.15, centering=(0.5, 0.0)))
+        return jpeg(ImageOps.fit(photo, (114, 114), centering=(0.5, 0.0)).crop((17, 5, 93, 81)))
 
 
 def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:

@@ -8,22 +8,7 @@ import app
 from facevae.imaging.photo import open_photo
 from facevae.ui import age
 from facevae.ui.session import HEIGHT
-from tests.app.moves import (
-    PORTRAITS,
-    film,
-    fits,
-    levels,
-    line,
-    link,
-    linked,
-    named,
-    near,
-    pixels,
-    place,
-    saved,
-    slide,
-    upload,
-)
+from tests.app import moves as m
 
 pytestmark = pytest.mark.browser
 SHOWN = "face-ages strip-player canvas"
@@ -37,7 +22,7 @@ def studio(studios):
 
 @pytest.fixture(scope="module")
 def face(studio):
-    return studio.read(open_photo(PORTRAITS[1], app.MAX_SIDE))
+    return studio.read(open_photo(m.PORTRAITS[1], app.MAX_SIDE))
 
 
 def opened(visit, **how):
@@ -52,7 +37,7 @@ def ready(page) -> None:
 
 def at(page, years: int) -> np.ndarray:
     page.get_by_label(f"At {years}", exact=True).click()
-    return pixels(page, SHOWN)
+    return m.pixels(page, SHOWN)
 
 
 @pytest.mark.parametrize("size", ["desk", "phone"])
@@ -66,14 +51,14 @@ def test_the_face_through_the_years_without_another_request(visit, studio, face,
     assert stills.all_inner_texts() == [str(y) for y in age.ages(studio) if y % 10 == 0]
     for years in (20, 70):
         shown = at(page, years)
-        assert near(shown, studio.age(face, years, size=HEIGHT))
+        assert m.near(shown, studio.age(face, years, size=HEIGHT))
         assert page.locator("face-ages .age-now").inner_text() == f"{years} years"
         still = page.get_by_label(f"At {years}", exact=True)
         assert still.get_attribute("aria-pressed") == "true"
-        assert np.array_equal(levels(still.locator("img").get_attribute("src")), shown)
+        assert np.array_equal(m.levels(still.locator("img").get_attribute("src")), shown)
     page.locator("face-ages").get_by_role("button", name="Play").click()
     page.wait_for_function(f"{AGES}.age > 71 || {AGES}.age < 69")
-    assert asked == [] and fits(page)
+    assert asked == [] and m.fits(page)
 
 
 def test_the_own_age_and_the_detail_are_corrected(visit, studio, face):
@@ -82,10 +67,10 @@ def test_the_own_age_and_the_detail_are_corrected(visit, studio, face):
     own.fill("60")
     ready(page)
     known = studio.correct(face, years=60)
-    assert near(at(page, 20), studio.age(known, 20, size=HEIGHT))
-    slide(page, "face-ages .detail input", 0)
+    assert m.near(at(page, 20), studio.age(known, 20, size=HEIGHT))
+    m.slide(page, "face-ages .detail input", 0)
     ready(page)
-    assert near(at(page, 20), studio.age(known, 20, 0, size=HEIGHT))
+    assert m.near(at(page, 20), studio.age(known, 20, 0, size=HEIGHT))
     for typed, becomes in (("500", int(studio.age_span[1])), ("", round(face.years))):
         own.fill(typed)
         own.blur()
@@ -96,36 +81,36 @@ def test_the_own_age_and_the_detail_are_corrected(visit, studio, face):
 def test_a_new_face_brings_its_own_age_and_is_saved(visit, studio, tmp_path, uploads):
     page = opened(visit)
     before = at(page, 70)
-    upload(page, "aged", Image.new("RGB", (300, 300), "white"))
-    assert "face" in line(page, "aged") and np.array_equal(at(page, 70), before)
-    place(page, "aged").get_by_role("button", name="Grace Hopper").click()
-    named(page, "aged", "Grace Hopper")
-    hopper = studio.read(open_photo(PORTRAITS[0], app.MAX_SIDE))
+    m.upload(page, "aged", Image.new("RGB", (300, 300), "white"))
+    assert "face" in m.line(page, "aged") and np.array_equal(at(page, 70), before)
+    m.place(page, "aged").get_by_role("button", name="Grace Hopper").click()
+    m.named(page, "aged", "Grace Hopper")
+    hopper = studio.read(open_photo(m.PORTRAITS[0], app.MAX_SIDE))
     page.wait_for_function(f"{AGES}.request.own === {round(hopper.years)}")
     ready(page)
-    assert near(at(page, 20), studio.age(hopper, 20, size=HEIGHT))
+    assert m.near(at(page, 20), studio.age(hopper, 20, size=HEIGHT))
     page.get_by_label("Length of the animation").last.select_option("1 s")
     page.get_by_label("Size of the animation").last.select_option("160 px")
     tab = page.locator("face-ages")
-    animation, lasts = film(saved(page, tab.get_by_role("button", name="GIF"), tmp_path))
+    animation, lasts = m.film(m.saved(page, tab.get_by_role("button", name="GIF"), tmp_path))
     assert animation.size == (160, 160) and lasts == pytest.approx(2, abs=0.2)  # there and back
-    with Image.open(saved(page, tab.locator(".photo"), tmp_path)) as whole:
+    with Image.open(m.saved(page, tab.locator(".photo"), tmp_path)) as whole:
         assert whole.size == hopper.photo.size and not whole.info
-    with Image.open(saved(page, tab.locator(".still"), tmp_path)) as still:
-        assert np.array_equal(levels(still), at(page, 20))
+    with Image.open(m.saved(page, tab.locator(".still"), tmp_path)) as still:
+        assert np.array_equal(m.levels(still), at(page, 20))
     assert not [*uploads.rglob("ageing*")]
 
 
 def test_a_link_brings_back_the_age_of_a_drawn_face(visit):
     page = opened(visit)
-    place(page, "aged").get_by_role("button", name="Random face").click()
-    named(page, "aged", "Nobody")
+    m.place(page, "aged").get_by_role("button", name="Random face").click()
+    m.named(page, "aged", "Nobody")
     ready(page)
     page.locator("face-ages .own").fill("44")
     ready(page)
-    before, kept = at(page, 60), link(page)
+    before, kept = at(page, 60), m.link(page)
     assert kept["own"] == 44 and kept["at"] == 60
-    again = opened(visit, link=linked(kept))
+    again = opened(visit, link=m.linked(kept))
     assert again.locator("face-ages .age-now").inner_text() == "60 years"
     assert np.array_equal(at(again, 60), before)
 

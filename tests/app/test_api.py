@@ -16,10 +16,10 @@ import app
 from facevae.imaging.photo import open_photo
 from facevae.ui import api
 from facevae.ui.session import HEIGHT
-from tests.app.moves import PORTRAITS, levels
+from tests.app import moves as m
 
 README = Path(app.__file__).with_name("README.md")
-HOPPER, COLLINS = map(handle_file, PORTRAITS)
+HOPPER, COLLINS = map(handle_file, m.PORTRAITS)
 NAMES = ["/morph", "/edit", "/age", "/sample", "/attributes"]
 
 
@@ -37,11 +37,11 @@ def studio(studios):
 @pytest.fixture(scope="module")
 def hopper(studio):
     """As the app reads her."""
-    return studio.read(open_photo(PORTRAITS[0], app.MAX_SIDE))
+    return studio.read(open_photo(m.PORTRAITS[0], app.MAX_SIDE))
 
 
 def apart(a, b: Image.Image) -> float:
-    return np.abs(levels(Image.open(a)) - levels(b)).max()
+    return np.abs(m.levels(Image.open(a)) - m.levels(b)).max()
 
 
 def test_every_endpoint_is_documented_with_types(client):
@@ -59,7 +59,7 @@ def test_every_endpoint_is_documented_with_types(client):
 
 
 def test_the_answers_are_the_studios_own(client, studio, hopper):
-    collins = studio.read(open_photo(PORTRAITS[1], app.MAX_SIDE))
+    collins = studio.read(open_photo(m.PORTRAITS[1], app.MAX_SIDE))
     between = client.predict(HOPPER, COLLINS, 0.25, 1, api_name="/morph")
     assert apart(between, studio.morph(hopper, collins, 0.25, size=HEIGHT)) == 0
     wanted = {"Smiling": 1, "Eyeglasses": 0.5}
@@ -112,7 +112,7 @@ def test_bad_input_is_answered_by_one_clear_sentence(client, capfd, name, args, 
 def test_no_photo_and_no_name_of_one_reaches_the_log(client, tmp_path, capfd):
     photo, buffer = tmp_path / "jane-doe-passport.png", io.BytesIO()
     Image.linear_gradient("L").resize((400, 300)).save(buffer, "PNG")
-    whole = Path(PORTRAITS[0]).read_bytes()
+    whole = Path(m.PORTRAITS[0]).read_bytes()
     for content, words in ((buffer.getvalue(), "no face"), (b"\xff\xd8 no", "read"), (whole, None)):
         photo.write_bytes(content)
         if words:
@@ -135,13 +135,13 @@ def test_a_model_without_ages_says_what_it_would_need(urls):
 
 def test_the_readmes_example_runs_as_it_stands(urls, tmp_path, monkeypatch):
     [code] = re.findall(r"```python\n(from gradio_client.*?)```", README.read_text("utf-8"), re.S)
-    for name, portrait in zip(("a.jpg", "b.jpg"), PORTRAITS, strict=True):
+    for name, portrait in zip(("a.jpg", "b.jpg"), m.PORTRAITS, strict=True):
         (tmp_path / name).write_bytes(Path(portrait).read_bytes())
     monkeypatch.chdir(tmp_path)
     known = {}
     exec(code.replace("http://127.0.0.1:7860", urls("conditional")), known)
     with Image.open(known["aged"]) as picture:
-        assert picture.size == Image.open(PORTRAITS[0]).size
+        assert picture.size == Image.open(m.PORTRAITS[0]).size
 
 
 def test_agents_are_told_the_same_tools(studio, uploads):
@@ -151,22 +151,18 @@ def test_agents_are_told_the_same_tools(studio, uploads):
     from mcp.client.streamable_http import streamablehttp_client
 
     async def ask(url: str):
-        async with (
-            streamablehttp_client(url) as (read, write, _),
-            ClientSession(read, write) as session,
-        ):
+        streams = streamablehttp_client(url)
+        async with streams as (read, write, _), ClientSession(read, write) as session:
             await session.initialize()
             tools = (await session.list_tools()).tools
             [told] = [tool.name for tool in tools if tool.name.endswith("attributes")]
             return tools, await session.call_tool(told, {})
 
     page = app.build(studio)
-    try:
-        where = {"prevent_thread_lock": True, "quiet": True, "mcp_server": True}
-        _, url, _ = app.launch(page, studio, **where)
-        tools, answer = anyio.run(ask, f"{url}gradio_api/mcp/")
-    finally:
-        page.close(verbose=False)
+    where = {"prevent_thread_lock": True, "quiet": True, "mcp_server": True}
+    url = app.launch(page, studio, **where)[1]
+    tools, answer = anyio.run(ask, f"{url}gradio_api/mcp/")
+    page.close(verbose=False)
     by_name = {tool.name: tool for tool in tools}
     assert sorted(by_name) == sorted(name[1:] for name in NAMES)
     assert "another age" in by_name["age"].description
@@ -174,18 +170,14 @@ def test_agents_are_told_the_same_tools(studio, uploads):
     assert "Smiling" in json.dumps([part.text for part in answer.content])
 
 
-def test_a_folder_without_a_model_is_one_clear_line(tmp_path, capsys):
-    assert app.main(["--model", str(tmp_path)]) == 2
-    said = capsys.readouterr().err.strip()
-    assert str(tmp_path) in said and "\n" not in said
-
-
-def test_a_port_that_is_taken_is_one_clear_line(models, monkeypatch, capsys):
+@pytest.mark.parametrize("fault", ["no model", "a taken port"])
+def test_what_cannot_start_is_one_clear_line(models, monkeypatch, capsys, tmp_path, fault):
     monkeypatch.setattr(app.signal, "signal", lambda *_: None)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = taken.getsockname()[1]
-        assert app.main(["--model", str(models("grey")), "--port", str(port)]) == 2
+        port = str(taken.getsockname()[1])
+        model = str(tmp_path if fault == "no model" else models("grey"))
+        assert app.main(["--model", model, "--port", port]) == 2
     said = capsys.readouterr().err.strip()
-    assert str(port) in said and "\n" not in said
+    assert (model if fault == "no model" else port) in said and "\n" not in said

@@ -10,24 +10,7 @@ import app
 from facevae.imaging.photo import open_photo
 from facevae.ui import edit
 from facevae.ui.session import HEIGHT
-from tests.app.moves import (
-    AFTER,
-    PORTRAITS,
-    changed,
-    crop,
-    levels,
-    line,
-    link,
-    linked,
-    named,
-    near,
-    pixels,
-    place,
-    saved,
-    settled,
-    slide,
-    upload,
-)
+from tests.app import moves as m
 
 pytestmark = pytest.mark.browser
 STATE = "document.querySelector('face-editor').state"
@@ -41,7 +24,7 @@ def studio(studios):
 
 @pytest.fixture(scope="module")
 def face(studio):
-    return studio.read(open_photo(PORTRAITS[1], app.MAX_SIDE))
+    return studio.read(open_photo(m.PORTRAITS[1], app.MAX_SIDE))
 
 
 @pytest.fixture
@@ -56,25 +39,26 @@ def value(page, attribute: str) -> float:
 
 
 def test_a_slider_starts_at_what_the_model_reads_and_its_last_value_wins(editor, studio, face):
-    page, first = editor, pixels(editor, AFTER)
-    assert near(first, studio.edit(face, {}, size=HEIGHT))
+    page, first = editor, m.pixels(editor, m.AFTER)
+    assert m.near(first, studio.edit(face, {}, size=HEIGHT))
     own = 2 * face.readings["Male"] - 1
     assert value(page, "Male") == pytest.approx(own, abs=0.026)  # half a step of 0.05
     assert value(page, "Smiling") == 0  # a direction: the photo as it is
     asked = []
     page.on("request", lambda request: "component_server" in request.url and asked.append(request))
-    slide(page, "#edit-Smiling", *np.linspace(1, -1.5, 25))
+    m.slide(page, "#edit-Smiling", *np.linspace(1, -1.5, 25))
     smile = {"Smiling": -1.5}
-    last = settled(page, AFTER)
-    assert near(last, studio.edit(face, smile, size=HEIGHT)) and not near(last, Image.fromarray(
+    last = m.settled(page, m.AFTER)
+    assert m.near(last, studio.edit(face, smile, size=HEIGHT)) and not m.near(last, Image.fromarray(
         first.astype(np.uint8)), 0.5)  # fmt: skip
     assert len(asked) <= 3  # of 25: the first, the last, perhaps one between
-    slide(page, "#edit-Male", 1)
-    both = settled(page, AFTER)
-    assert near(both, studio.edit(face, smile | {"Male": 1}, size=HEIGHT))
-    slide(page, "face-editor .detail input", 0)
-    assert near(changed(page, AFTER, both), studio.edit(face, smile | {"Male": 1}, 0, size=HEIGHT))
-    assert np.array_equal(pixels(page, "face-editor .before"), first)
+    m.slide(page, "#edit-Male", 1)
+    both = m.settled(page, m.AFTER)
+    assert m.near(both, studio.edit(face, smile | {"Male": 1}, size=HEIGHT))
+    m.slide(page, "face-editor .detail input", 0)
+    plain = studio.edit(face, smile | {"Male": 1}, 0, size=HEIGHT)
+    assert m.near(m.changed(page, m.AFTER, both), plain)
+    assert np.array_equal(m.pixels(page, "face-editor .before"), first)
     assert page.locator(".seen img").is_visible()
 
 
@@ -82,16 +66,17 @@ def test_undo_redo_reset_and_lock(editor, studio, face):
     page, states, faces = editor, [], []
 
     def remember():
-        faces.append(settled(page, AFTER))
+        faces.append(m.settled(page, m.AFTER))
         states.append(page.evaluate(STATE))
 
     def is_at(n):
-        return page.evaluate(STATE) == states[n] and np.array_equal(settled(page, AFTER), faces[n])
+        same = np.array_equal(m.settled(page, m.AFTER), faces[n])
+        return same and page.evaluate(STATE) == states[n]
 
     remember()
-    slide(page, "#edit-Smiling", 0, 1, 1.5)  # a drag is one step
+    m.slide(page, "#edit-Smiling", 0, 1, 1.5)  # a drag is one step
     remember()
-    slide(page, "#edit-Beard", 1.5)
+    m.slide(page, "#edit-Beard", 1.5)
     remember()
     page.get_by_role("button", name="Undo").click()
     assert is_at(1)
@@ -103,45 +88,44 @@ def test_undo_redo_reset_and_lock(editor, studio, face):
     page.locator("#edit-Beard").dblclick(position={"x": 3, "y": 3})
     assert "Beard" not in page.evaluate(f"{STATE}.strengths")
     page.get_by_label("Reset Smile").click()
-    assert near(settled(page, AFTER), studio.edit(face, {}, size=HEIGHT))
+    assert m.near(m.settled(page, m.AFTER), studio.edit(face, {}, size=HEIGHT))
     page.get_by_role("button", name="Undo").click()
-    slide(page, "#edit-Smiling", -1)  # what was undone is gone
+    m.slide(page, "#edit-Smiling", -1)  # what was undone is gone
     assert page.get_by_role("button", name="Redo").is_disabled()
     page.get_by_role("button", name="Reset all").click()
     assert page.evaluate(STATE) == states[0]
     page.get_by_label("Lock Beard").click()
     assert page.locator("#edit-Beard").is_disabled()
-    slide(page, "#edit-Smiling", 1.5)
+    m.slide(page, "#edit-Smiling", 1.5)
     held = studio.edit(face, {"Smiling": 1.5}, locked=["Beard"], size=HEIGHT)
-    assert near(settled(page, AFTER), held)
+    assert m.near(m.settled(page, m.AFTER), held)
 
 
 def test_the_average_person_with_and_without(editor, studio):
     page = editor
-    assert page.locator(".pair").is_hidden()
     page.get_by_label("Attribute of the average person").select_option("Glasses")
     page.get_by_role("button", name="Average person").click()
     page.locator(".pair img[src]").last.wait_for()
     for image, has in zip(page.locator(".pair img").all(), (False, True), strict=True):
-        shown = levels(image.get_attribute("src"))
-        assert near(shown, studio.average("Eyeglasses", has), 8)  # small: a JPEG loses more
+        shown = m.levels(image.get_attribute("src"))
+        assert m.near(shown, studio.average("Eyeglasses", has), 8)  # small: a JPEG loses more
 
 
 def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(editor, tmp_path):
-    page, photo = editor, open_photo(PORTRAITS[1], app.MAX_SIDE)
+    page, photo = editor, open_photo(m.PORTRAITS[1], app.MAX_SIDE)
 
     def file(button):
-        with Image.open(saved(page, page.locator(f"face-editor {button}"), tmp_path)) as opened:
+        with Image.open(m.saved(page, page.locator(f"face-editor {button}"), tmp_path)) as opened:
             assert opened.format == "PNG" and not opened.getexif() and not opened.info
             return opened.convert("RGB")
 
     assert np.array_equal(file(".photo"), photo)  # nothing is edited yet
-    slide(page, "#edit-Smiling", 1.5)
-    after = settled(page, AFTER)
+    m.slide(page, "#edit-Smiling", 1.5)
+    after = m.settled(page, m.AFTER)
     whole, alone = file(".photo"), file(".alone")
     change = np.abs(np.asarray(whole, float) - np.asarray(photo, float)).sum(2) > 0
     assert whole.size == photo.size and 0 < change.mean() < 0.6
-    assert near(after, alone.resize((HEIGHT, HEIGHT)), 6)
+    assert m.near(after, alone.resize((HEIGHT, HEIGHT)), 6)
     stage = page.locator("face-editor .picture")
     box = stage.bounding_box()
     page.mouse.move(box["x"] + 20, box["y"] + 9)
@@ -150,7 +134,7 @@ def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(editor
     page.mouse.up()
     page.wait_for_timeout(300)  # the words fade in
     shot = Image.open(io.BytesIO(stage.screenshot())).convert("RGB").resize((HEIGHT, HEIGHT))
-    shown, was = np.asarray(shot, float), pixels(page, "face-editor .before")
+    shown, was = np.asarray(shot, float), m.pixels(page, "face-editor .before")
     for columns, wanted, other in ((slice(40, 170), was, after), (slice(215, 280), after, was)):
         there = (slice(190, 270), columns)  # about the mouth, clear of the handle
         assert np.abs(shown - wanted)[there].mean() < np.abs(shown - other)[there].mean()
@@ -160,38 +144,38 @@ def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(editor
 
 def test_a_new_face_starts_anew_and_a_bad_photo_changes_nothing(editor):
     page = editor
-    slide(page, "#edit-Smiling", -1.5)
-    edited = settled(page, AFTER)
-    upload(page, "edited", Image.new("RGB", (300, 300), "white"))
-    assert "face" in line(page, "edited")
-    assert np.array_equal(pixels(page, AFTER), edited)
-    place(page, "edited").get_by_role("button", name="Grace Hopper").click()
-    named(page, "edited", "Grace Hopper")
+    m.slide(page, "#edit-Smiling", -1.5)
+    edited = m.settled(page, m.AFTER)
+    m.upload(page, "edited", Image.new("RGB", (300, 300), "white"))
+    assert "face" in m.line(page, "edited")
+    assert np.array_equal(m.pixels(page, m.AFTER), edited)
+    m.place(page, "edited").get_by_role("button", name="Grace Hopper").click()
+    m.named(page, "edited", "Grace Hopper")
     page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
-    assert np.array_equal(settled(page, AFTER), crop(page, "edited"))
+    assert np.array_equal(m.settled(page, m.AFTER), m.crop(page, "edited"))
     assert page.get_by_role("button", name="Undo").is_disabled()
 
 
 def test_a_link_brings_back_the_face_and_its_edit_but_no_photo(visit, editor):
     page = editor
-    place(page, "edited").get_by_role("button", name="Random face").click()
-    named(page, "edited", "Nobody")
+    m.place(page, "edited").get_by_role("button", name="Random face").click()
+    m.named(page, "edited", "Nobody")
     page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
-    settled(page, AFTER)
-    slide(page, "#edit-Smiling", -1.5)
+    m.settled(page, m.AFTER)
+    m.slide(page, "#edit-Smiling", -1.5)
     page.get_by_label("Lock Beard").click()
-    slide(page, "face-editor .detail input", 0.5)
-    before, kept = settled(page, AFTER), link(page)
-    again = visit(MODEL, "Edit", link=linked(kept))
+    m.slide(page, "face-editor .detail input", 0.5)
+    before, kept = m.settled(page, m.AFTER), m.link(page)
+    again = visit(MODEL, "Edit", link=m.linked(kept))
     again.wait_for_selector("face-editor[ready]")
     assert again.get_by_role("tab", name="Edit").get_attribute("aria-selected") == "true"
-    assert np.array_equal(settled(again, AFTER), before)
+    assert np.array_equal(m.settled(again, m.AFTER), before)
     assert again.evaluate(STATE) == page.evaluate(STATE)
-    upload(page, "edited", Image.open(PORTRAITS[0]))
-    named(page, "edited", "Your photo")
+    m.upload(page, "edited", Image.open(m.PORTRAITS[0]))
+    m.named(page, "edited", "Your photo")
     page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
-    slide(page, "#edit-Smiling", 1)
-    assert link(page) == {"tab": "edit", "strengths": {"Smiling": 1}, "locked": [], "detail": 1,
+    m.slide(page, "#edit-Smiling", 1)
+    assert m.link(page) == {"tab": "edit", "strengths": {"Smiling": 1}, "locked": [], "detail": 1,
                           "method": "mean"}  # fmt: skip
 
 
@@ -199,9 +183,9 @@ BROKEN = {"tab": "edit", "face": {"draw": "x"}, "strengths": {"No": 1}, "detail"
 
 
 def test_a_broken_link_opens_all_the_same(visit):
-    page = visit(MODEL, "Edit", link=linked(BROKEN))
+    page = visit(MODEL, "Edit", link=m.linked(BROKEN))
     page.wait_for_selector("face-editor[ready]")
-    named(page, "edited", "Eileen Collins")
+    m.named(page, "edited", "Eileen Collins")
     assert page.evaluate(STATE) == {"strengths": {}, "locked": [], "detail": 1, "method": "mean"}
     page = visit(MODEL, link="#{nothing")
     assert page.get_by_role("tab", name="Morph").get_attribute("aria-selected") == "true"

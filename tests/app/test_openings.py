@@ -4,21 +4,7 @@ import numpy as np
 import pytest
 
 from facevae.ui.session import HEIGHT
-from tests.app.moves import (
-    AFTER,
-    PREVIEW,
-    STRIP,
-    changed,
-    crop,
-    fits,
-    named,
-    near,
-    pixels,
-    place,
-    seek,
-    settled,
-    slide,
-)
+from tests.app import moves as m
 
 pytestmark = pytest.mark.browser
 
@@ -35,33 +21,33 @@ def test_a_model_of_labelled_faces_has_a_slider_for_each_label(visit, studios):
     assert {one.get_attribute("id") for one in sliders.all()} == {
         f"edit-{name}" for name in studio.attributes
     }
-    named(page, "edited", "Eileen Collins")
-    before = pixels(page, AFTER)
-    slide(page, "#edit-Smiling", 1)
-    mean = changed(page, AFTER, before)
+    m.named(page, "edited", "Eileen Collins")
+    before = m.pixels(page, m.AFTER)
+    m.slide(page, "#edit-Smiling", 1)
+    mean = m.changed(page, m.AFTER, before)
     page.get_by_label("within groups").check()  # of one gender and age
-    changed(page, AFTER, mean)
+    m.changed(page, m.AFTER, mean)
 
 
 def test_a_grey_model_of_whole_pictures_begins_with_samples(visit, studios):
     page, studio = visit("grey"), studios("grey")
     assert tabs(page) == ["Morph", "Explore", "Learn"]
-    named(page, "first", "Nobody")
-    assert place(page, "first").get_by_role("button", name="Grace Hopper").count() == 0
+    m.named(page, "first", "Nobody")
+    assert m.place(page, "first").get_by_role("button", name="Grace Hopper").count() == 0
     assert page.get_by_role("button", name="Photo", exact=True).is_hidden()
-    assert pixels(page, STRIP).shape[:2] == (HEIGHT, round(HEIGHT * 20 / 28))
-    assert np.abs(seek(page, 0) - crop(page, "first")).mean() < 3
-    assert not np.array_equal(seek(page, 0.5), seek(page, 0))
+    assert m.pixels(page, m.STRIP).shape[:2] == (HEIGHT, round(HEIGHT * 20 / 28))
+    assert np.abs(m.seek(page, 0) - m.crop(page, "first")).mean() < 3
+    assert not np.array_equal(m.seek(page, 0.5), m.seek(page, 0))
     page.get_by_role("tab", name="Explore").click()
     page.wait_for_selector("face-explorer[ready]")
     assert page.locator("face-explorer :is(.ages, .genders)").all_inner_texts() and not any(
         label.is_visible() for label in page.locator("face-explorer :is(.ages, .genders)").all()
     )
-    before = settled(page, PREVIEW)
-    assert near(before, studio.sample(12, 0, 0.8)[0].resize(before.shape[1::-1]), 4)
+    before = m.settled(page, m.PREVIEW)
+    assert m.near(before, studio.sample(12, 0, 0.8)[0].resize(before.shape[1::-1]), 4)
     page.locator("face-explorer .strips input").first.wait_for()
-    slide(page, "face-explorer .strips input", 3)
-    changed(page, PREVIEW, before)
+    m.slide(page, "face-explorer .strips input", 3)
+    m.changed(page, m.PREVIEW, before)
 
 
 def test_a_model_given_the_age_ages_by_its_condition_or_by_the_vector(visit, studios):
@@ -69,15 +55,15 @@ def test_a_model_given_the_age_ages_by_its_condition_or_by_the_vector(visit, stu
     page.wait_for_selector("face-ages[ready]:not([busy])")
     shown = "face-ages strip-player canvas"
     page.get_by_label("At 80", exact=True).click()
-    old = pixels(page, shown)
+    old = m.pixels(page, shown)
     page.get_by_label("At 10", exact=True).click()
-    assert not np.array_equal(pixels(page, shown), old)
+    assert not np.array_equal(m.pixels(page, shown), old)
     page.get_by_label("At 80", exact=True).click()
     assert page.get_by_label("condition", exact=True).is_checked()
     page.get_by_label("age-shift vector").check()
-    changed(page, shown, old)
+    m.changed(page, shown, old)
     page.wait_for_selector("face-ages:not([busy])")
-    assert studio.can_age and fits(page)
+    assert studio.can_age and m.fits(page)
 
 
 def test_on_a_phone_the_sliders_come_right_below_the_picture_which_stays_in_view(visit):
@@ -92,10 +78,10 @@ def test_on_a_phone_the_sliders_come_right_below_the_picture_which_stays_in_view
     page.wait_for_timeout(300)
     box = picture.bounding_box()
     assert box["y"] >= 0 and box["y"] + box["height"] <= 844 / 2
-    before = pixels(page, AFTER)
-    slide(page, "#edit-Male", 1)
-    changed(page, AFTER, before)
-    assert fits(page)
+    before = m.pixels(page, m.AFTER)
+    m.slide(page, "#edit-Male", 1)
+    m.changed(page, m.AFTER, before)
+    assert m.fits(page)
 
 
 @pytest.mark.parametrize("model", ["plain", "grey"])
@@ -105,4 +91,4 @@ def test_nothing_sticks_out(visit, model, size):
     for tab in tabs(page):
         page.get_by_role("tab", name=tab).click()
         page.wait_for_timeout(300)
-        assert fits(page), tab
+        assert m.fits(page), tab

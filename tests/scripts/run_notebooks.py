@@ -72,7 +72,7 @@ def execute(notebook: Notebook, budget: str, folder: Path) -> float:
 
 
 def tidy(notebook: Notebook) -> None:
-    """Keep what a reader without a kernel can use, pictures small and with a text in their place."""
+    """Keep what a reader without a kernel can use: small pictures, with a text in their place."""
     for cell, below in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":

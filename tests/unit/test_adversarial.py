@@ -126,8 +126,9 @@ def test_resuming_goes_on_to_the_bit(model, faces):
 
 def test_an_edit_learns_to_draw_what_the_critic_looks_for(model, faces):
     """With realism and preservation off, glasses put on darken the bar's rows."""
-    run = trainer(model, faces, realism=0.0, kept=0.0, held=0.0, alone=0.0, second=0.0,
-                  age_share=0.0, ema=0.5, decoder_rate=3e-3, film_rate=1e-2, critic_rate=3e-3)  # fmt: skip
+    alone = dict.fromkeys(("realism", "kept", "held", "alone", "second", "age_share"), 0.0)
+    rates = {"decoder_rate": 3e-3, "film_rate": 1e-2, "critic_rate": 3e-3}
+    run = trainer(model, faces, ema=0.5, **alone, **rates)
     for _ in range(60):
         run.step()
     edited = run.edited_model()
