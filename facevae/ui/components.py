@@ -28,14 +28,13 @@ class Page:
         name: str,
         live: Sequence[Callable[..., Any]] = (),
         slow: Sequence[Callable[..., Any]] = (),
-        events: Sequence[str] = (),
         **props: Any,
     ) -> gr.HTML:
         """The custom element of assets/app/NAME.html, which asks the server for all it shows.
 
         Its `connect(server, trigger, props)` is called once. `server` has the functions, each of
-        one request as JSON, done by the live or the slow worker; `trigger(event, data)` sends one
-        of the events, which are attributes of the gr.HTML given back.
+        one request as JSON, done by the live or the slow worker; `trigger("go", data)` sends the
+        event `go` of the gr.HTML given back.
         """
         session = self.session
 
@@ -44,7 +43,7 @@ class Page:
         functions += [session.slow.serves(one) for one in slow]
         return gr.HTML(
             html_template=markup(name),
-            js_on_load=f"const events = {list(events)};"
+            js_on_load="const events = ['go'];"
             "element.firstElementChild.connect(server, trigger, props);",
             server_functions=functions,
             apply_default_css=False,

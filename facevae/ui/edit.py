@@ -29,14 +29,9 @@ ENDS = {"Male": ("feminine", "masculine"), "Young": ("older", "younger")}
 KNOWN = {name: label for group in GROUPS.values() for name, label in group.items()}
 
 
-def label(name: str) -> str:
-    """An attribute's name for people: "Arched_Eyebrows" is "Arched eyebrows"."""
-    return KNOWN.get(name, name.replace("_", " ").strip().capitalize())
-
-
 def groups(attributes: tuple[str, ...]) -> list[dict]:
     """The sliders as the page lays them out; attributes that it does not know come last."""
-    others = {name: label(name) for name in attributes if name not in KNOWN}
+    others = {name: name.replace("_", " ").capitalize() for name in attributes if name not in KNOWN}
     found = []
     for title, names in (GROUPS | {"More": others}).items():
         rows = [{"name": name, "label": text, "ends": ENDS.get(name)}

@@ -1,8 +1,8 @@
 """The Explore tab: faces of nobody, from a gallery or a map, and what each latent does to them.
 
 A spot says which face: {"seed", "temperature", "index"} in the gallery, perhaps with "age" (years)
-and "gender" (0 male, 1 female), or {"x", "y", "latents"} on a map; and "moved", the latents that
-were moved from there. It is all that page and server exchange, so nothing is kept for a visitor.
+and "gender" (0 male, 1 female), or {"x", "y", "latents"} on a map; "moved" are latents moved from
+there. It is all that page and server exchange, so nothing is kept for a visitor.
 """
 
 from __future__ import annotations
@@ -57,12 +57,9 @@ class Explorer:
 
     @torch.inference_mode()
     def _fit_planes(self) -> tuple[LatentPlanes, list[int]]:
-        planes = LatentPlanes(self._codes(PLANE_CODES, 0, 1.0))
+        planes = LatentPlanes(self.prior.sample(PLANE_CODES, torch.Generator().manual_seed(0), 1.0))
         condition = self._condition(planes.mean[None])
         return planes, planes.strongest(lambda codes: self._decode(codes, condition))
-
-    def _codes(self, n: int, seed: int, temperature: float) -> Tensor:
-        return self.prior.sample(n, torch.Generator().manual_seed(seed), temperature)
 
     def _condition(self, codes: Tensor) -> Tensor | None:
         """What faces of these codes have or have not, as `Studio.sample` decides it."""
@@ -74,7 +71,8 @@ class Explorer:
 
     @torch.inference_mode()
     def _draw(self, seed: int, temperature: float, age: float | None, gender: int | None) -> State:
-        codes = self._codes(GALLERY_FACES, seed, temperature)
+        generator = torch.Generator().manual_seed(seed)
+        codes = self.prior.sample(GALLERY_FACES, generator, temperature)
         wanted = {} if gender is None else {"Male": 1.0 - 2.0 * gender}
         state = self.editor.moved((codes, self._condition(codes)), wanted)
         return state if age is None else self.editor.aged(state, None, age)
@@ -158,7 +156,6 @@ def build(page: Page) -> None:
         "explore",
         live=[explorer.face],
         slow=[explorer.gallery, explorer.background, explorer.strongest, explorer.traverse],
-        events=["go"],
         places=page.places,
         ages=session.studio.can_age,
         genders="Male" in session.studio.attributes,

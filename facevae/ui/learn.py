@@ -39,13 +39,10 @@ def model(beta: int) -> tuple[FaceVAE, list[int]]:
     vae = FaceVAE.from_pretrained(ASSETS / "learn" / f"beta-{beta}")
     faces, _ = synthetic.draw_faces(128, vae.config.image_shape[1:])
     with torch.inference_mode():
-        kl = vae.encode(_tensor(faces)).kl_per_latent().mean(dim=0)  # (D,)
+        kl = (
+            vae.encode(images.to_tensor([*map(Image.fromarray, faces)])).kl_per_latent().mean(dim=0)
+        )  # (D,)
     return vae, kl.argsort(descending=True).tolist()
-
-
-def _tensor(faces: np.ndarray) -> torch.Tensor:
-    """uint8 (N, H, W, C) → float32 (N, C, H, W) in [0, 1]."""
-    return images.to_tensor([Image.fromarray(face) for face in faces])
 
 
 def someone(seed: Annotated[int, Field(ge=0, lt=2**31)]) -> dict[str, float]:
@@ -59,7 +56,7 @@ def look(request: Look) -> dict:
     """A drawn face: its picture, q(z | x) latent by latent, and the decoder's picture."""
     vae, order = model(request.beta)
     faces = synthetic.draw(request.factors, vae.config.image_shape[1:])
-    x = _tensor(faces)
+    x = images.to_tensor([Image.fromarray(faces[0])])
     posterior = vae.encode(x)
     decoded = vae.decode(posterior.mean)
     return {

@@ -10,37 +10,28 @@ from pydantic import Field
 from facevae.ui.components import Page
 from facevae.ui.session import HEIGHT, MAX_FRAMES, Animation, Key, Request, Unit, encode, jpeg
 
-PLACES = ("first", "second", "third", "fourth")
 STRIP_FRAMES = 25  # the canvas blends between neighbours
 ROUND = {2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 3, 2)}  # from face to face, as the pad plays
-Faces = Annotated[list[Key], Field(min_length=2, max_length=4)]
-Path = Literal["linear", "spherical"]
 
 
-class Strip(Request):
-    faces: Faces
-    path: Path
+class Shown(Request):
+    faces: Annotated[list[Key], Field(min_length=2, max_length=4)]
+    detail: Unit = 1.0
+    path: Literal["linear", "spherical"] = "linear"
 
 
-class Blend(Request):
-    faces: Faces
+class Blend(Shown):
     weights: list[Unit]
-    detail: Unit
 
 
-class Save(Animation):
-    faces: Faces
-    detail: Unit
-    path: Path
+class Save(Animation, Shown):
+    pass
 
 
-class Photo(Request):
+class Photo(Shown):
     """`place` is on the way from the first face to the second, or the weights of all."""
 
-    faces: Faces
     place: Unit | list[Unit]
-    detail: Unit
-    path: Path
 
 
 class Morph:
@@ -49,7 +40,7 @@ class Morph:
     def __init__(self, page: Page) -> None:
         self.session, self.studio = page.session, page.session.studio
 
-    def strip(self, request: Strip) -> dict[str, list[str]]:
+    def strip(self, request: Shown) -> dict[str, list[str]]:
         """With all of the photos' detail and with none: the page blends the two by itself."""
         a, b = map(self.session.face, request.faces[:2])
         kinds = {"frames": 1.0, "plain": 0.0}

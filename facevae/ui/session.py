@@ -28,8 +28,8 @@ from facevae.ui.worker import Worker
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 PORTRAITS = {
-    "Grace Hopper": ASSETS / "portraits" / "grace_hopper.jpg",
-    "Eileen Collins": ASSETS / "portraits" / "eileen_collins.jpg",
+    name: ASSETS / "portraits" / f"{name.lower().replace(' ', '_')}.jpg"
+    for name in ("Grace Hopper", "Eileen Collins")
 }
 START_SEEDS = (36, 56, 7, 21)  # of the drawn faces to begin with
 HEIGHT = 320  # pixels of a frame, which the canvas scales
@@ -90,9 +90,11 @@ class Session:
         self.jobs: dict[str, float] = {}  # share of each animation that is drawn
         self.draw_spot: Callable[[dict], Image.Image] | None = None  # of the Explore tab
         channels, self.rows, self.columns = studio.model.config.image_shape
-        known = channels == 3 and studio.framing != "none"
-        self.portraits = dict(PORTRAITS) if known else {}
-        self.thumbnails = {name: _thumbnail(path) for name, path in self.portraits.items()}
+        self.portraits = dict(PORTRAITS) if channels == 3 and studio.framing != "none" else {}
+        self.thumbnails = {}  # heads, for small buttons
+        for name, path in self.portraits.items():
+            fitted = ImageOps.fit(Image.open(path), (114, 114), centering=(0.5, 0))
+            self.thumbnails[name] = jpeg(fitted.crop((17, 5, 93, 81)))
         threading.Thread(target=self._sweep, daemon=True).start()
         self.starting = self.slow.submit(self._begin)  # while the server starts
 
@@ -203,11 +205,6 @@ class Session:
                 return {"name": file.name, "uri": data_uri(file.read_bytes())}
         finally:
             self.jobs.pop(request.job, None)
-
-
-def _thumbnail(path: Path) -> str:
-    with Image.open(path) as photo:
-        return jpeg(ImageOps.fit(photo, (114, 114), centering=(0.5, 0.0)).crop((17, 5, 93, 81)))
 
 
 def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:
