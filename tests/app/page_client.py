@@ -6,9 +6,12 @@ Live elements post to /component_server and get their answer at once; a program'
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import secrets
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +92,9 @@ def data_uri(photo: bytes | Path) -> str:
 def marked(path: str) -> dict:
     """A file as the page and gradio_client speak of it."""
     return {"path": path, "meta": {"_type": "gradio.FileData"}}
+
+
+def awaited(coroutine: Coroutine) -> Any:
+    """A coroutine's result; in a thread of its own, since Playwright's loop runs in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()

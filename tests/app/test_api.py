@@ -17,6 +17,7 @@ from facevae.imaging.photo import open_photo
 from facevae.ui import api
 from facevae.ui.session import HEIGHT
 from tests.app import moves as m
+from tests.app.page_client import awaited
 
 README = Path(app.__file__).with_name("README.md")
 HOPPER, COLLINS = map(handle_file, m.PORTRAITS)
@@ -146,7 +147,6 @@ def test_the_readmes_example_runs_as_it_stands(urls, tmp_path, monkeypatch):
 
 def test_agents_are_told_the_same_tools(studio, uploads):
     pytest.importorskip("mcp", reason="pip install 'gradio[mcp]'")
-    import anyio
     from mcp import ClientSession
     from mcp.client.streamable_http import streamablehttp_client
 
@@ -161,7 +161,7 @@ def test_agents_are_told_the_same_tools(studio, uploads):
     page = app.build(studio)
     where = {"prevent_thread_lock": True, "quiet": True, "mcp_server": True}
     url = app.launch(page, studio, **where)[1]
-    tools, answer = anyio.run(ask, f"{url}gradio_api/mcp/")
+    tools, answer = awaited(ask(f"{url}gradio_api/mcp/"))
     page.close(verbose=False)
     by_name = {tool.name: tool for tool in tools}
     assert sorted(by_name) == sorted(name[1:] for name in NAMES)

@@ -13,7 +13,7 @@ from PIL import Image
 import app
 from facevae.ui import limits, session
 from facevae.ui.worker import MALFORMED
-from tests.app.page_client import API, PageClient, Refused, data_uri, marked
+from tests.app.page_client import API, PageClient, Refused, awaited, data_uri, marked
 
 HOPPER, COLLINS = session.PORTRAITS.values()
 MB = 1_000_000
@@ -213,7 +213,7 @@ def test_who_stops_sending_is_let_go():
         sent.append(message)
 
     scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "headers": []}
-    asyncio.run(limits.Limits(reads, receive_seconds=0.05)(scope, never, send))
+    awaited(limits.Limits(reads, receive_seconds=0.05)(scope, never, send))
     assert sent[0]["status"] == 408 and b"send it again" in sent[1]["body"]
 
 
@@ -226,7 +226,7 @@ def test_an_error_of_a_request_is_a_sentence_and_one_line_in_the_log(capfd):
         async with httpx.AsyncClient(transport=transport, base_url="http://x") as http:
             return await http.post("/gradio_api/x")
 
-    answer = asyncio.run(ask())
+    answer = awaited(ask())
     assert answer.status_code == 400 and answer.json()["detail"] == MALFORMED
     log = capfd.readouterr().err
     assert "RuntimeError in test_limits.py" in log and "jane" not in log

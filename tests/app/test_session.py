@@ -11,7 +11,7 @@ from PIL import Image
 import app
 from facevae.ui.session import FORGOTTEN, MAX_FACES, PORTRAITS, Added, Origin, Session
 from facevae.ui.worker import MALFORMED, Worker
-from tests.app.page_client import PageClient, Refused, data_uri
+from tests.app.page_client import PageClient, Refused, awaited, data_uri
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_worker_does_one_thing_at_a_time_in_turn():
     async def all_of_them():
         return await asyncio.gather(*map(worker.serves(work), range(5)))
 
-    assert asyncio.run(all_of_them()) == [1, 2, 3, 4, 5] and order == [0, 1, 2, 3, 4]
+    assert awaited(all_of_them()) == [1, 2, 3, 4, 5] and order == [0, 1, 2, 3, 4]
     assert worker.of(work)(7) == 8
     assert worker.submit(threading.get_ident).result() != threading.get_ident()
 
@@ -92,10 +92,10 @@ def test_what_goes_wrong_is_answered_and_noted_without_its_words(capfd):
         raise LookupError("/home/jane/passport.png")
 
     worker = Worker()
-    assert asyncio.run(worker.serves(refuses)(1)) == {"error": "no face was found"}
+    assert awaited(worker.serves(refuses)(1)) == {"error": "no face was found"}
     for function, request in ((fails, 1), (refuses, "x")):
         with pytest.raises(HTTPException) as caught:
-            asyncio.run(worker.serves(function)(request))
+            awaited(worker.serves(function)(request))
         assert caught.value.status_code == 422 and caught.value.detail == MALFORMED
     log = capfd.readouterr().err
     assert "LookupError in test_session.py" in log and "jane" not in log

@@ -30,8 +30,11 @@ FACES, SEED = 24, 7
 STRENGTHS = (-1.0, -0.5, 0.5, 1.0)
 AGES = (5, 10, 20, 30, 40, 50, 60, 70, 80)
 STEPS, SHOWN, GAP = 9, 160, 4  # of a morph; pixels of a picture for README, and between two
-README_EDITS = ({"Eyeglasses": 1.0}, {"Smiling": 1.0}, {"Gray_Hair": 1.0}, {"Bangs": 1.0})
-README_AGES = (10, 45, 80)
+README_EDITS = tuple(
+    {name: 1.0}
+    for name in ("Eyeglasses", "Beard", "Black_Hair", "Blond_Hair", "Bald", "Heavy_Makeup")
+)
+README_AGES = (8, 75)
 
 
 def faces_of(studio: Studio, data: str | None) -> list[Face]:
