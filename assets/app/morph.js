@@ -9,7 +9,11 @@ class FaceMorph extends LiveElement {
   async connect(server, trigger, props) {
     this.parts({ player: "strip-player", pad: "morph-pad", range: ".detail input" });
     this.inputs = this.all("face-input");
-    this.drawStrip = newest(server.strip, (strip) => (this.say(strip.error), strip.error || this.player.load(strip)));
+    this.drawStrip = newest(server.strip, async (strip) => {
+      this.say(strip.error);
+      if (!strip.error) await this.player.load(strip);
+      this.toggleAttribute("busy", false);
+    });
     this.pad.connect((weights) => server.blend({ faces: this.keys, weights, detail: this.detail }));
     for (const input of this.inputs) input.connect(server, props, () => this.#refresh());
     const link = openedLink("morph") || {};
@@ -69,7 +73,10 @@ class FaceMorph extends LiveElement {
     if (this.inputs.some((input) => !input.face)) return;
     this.pad.show(this.#many > 2 ? this.inputs.slice(0, this.#many).map((input) => input.face.crop) : []);
     const request = { faces: this.inputs.slice(0, 2).map((input) => input.face.key), path: this.path };
-    if (this.#drawn !== (this.#drawn = JSON.stringify(request))) this.drawStrip(request);
+    if (this.#drawn !== (this.#drawn = JSON.stringify(request))) {
+      this.toggleAttribute("busy", true);
+      this.drawStrip(request);
+    }
     keepLink();
   }
 }
