@@ -21,8 +21,8 @@ def test_predictions_are_probabilities_and_years_and_a_mirror_changes_nothing(cl
     found = classifier.predict(images, batch=2)
     assert [*found] == ["Smiling", "Male", "age"]
     assert all(value.shape == (5,) for value in found.values())
-    assert 0 <= found["Smiling"].min() and found["Smiling"].max() <= 1
-    assert 0 <= found["age"].min() and found["age"].max() <= 100
+    assert found["Smiling"].min() >= 0 and found["Smiling"].max() <= 1
+    assert found["age"].min() >= 0 and found["age"].max() <= 100
     mirrored = classifier.predict(images.flip(3))
     assert torch.allclose(found["age"], mirrored["age"], atol=1e-3)
 
@@ -80,7 +80,7 @@ def test_a_label_that_no_face_has_is_refused(drawn_faces):
 def test_disturbed_faces_differ_in_brightness_and_stay_in_range():
     images = torch.full((64, 3, 32, 32), 0.5)
     changed = disturbed(images, torch.Generator().manual_seed(0))
-    assert 0 <= changed.min() and changed.max() <= 1
+    assert changed.min() >= 0 and changed.max() <= 1
     levels = changed.mean(dim=(1, 2, 3))
     assert levels.std() > 0.05 and abs(levels.mean() - 0.5) < 0.05
 

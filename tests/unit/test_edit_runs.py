@@ -64,7 +64,7 @@ def test_labels_are_the_faces_own_where_they_are_known(stage_1, drawn_faces):
     read = ClassifiedFaces(drawn_faces, AttributeClassifier.load(stage_1))
     assert len(read) == len(drawn_faces) and read.framing == drawn_faces.framing
     y = read.conditions(NAMES)
-    assert y.shape == (len(drawn_faces), 3) and 0 <= y.min() and y.max() <= 1
+    assert y.shape == (len(drawn_faces), 3) and y.min() >= 0 and y.max() <= 1
     known = known_labels(drawn_faces, NAMES, y).numpy()
     gender = drawn_faces.labels["gender"]
     assert np.array_equal(known[:, 1], 1 - gender)
