@@ -27,6 +27,7 @@ class FaceAges extends LiveElement {
   }
 
   async #begin({ key }) {
+    this.toggleAttribute("busy", true);
     const look = await this.answer(this.server.look({ face: key }));
     if (!look || key !== this.input.face.key) return;
     this.estimate = this.own.value = look.own;

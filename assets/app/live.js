@@ -1,5 +1,4 @@
 // What the elements share.
-
 const SWEEP_MS = 3500; // of play, from one end or face to the next
 const UNANSWERED = "The server did not answer: try again, or reload the page.";
 

@@ -68,12 +68,12 @@ class StripPlayer extends LiveElement {
     const around = (frames, share) => [[frames[Math.floor(place)], share * (1 - (place % 1))], [frames[Math.ceil(place)], share * (place % 1)]];
     const detail = this.#plain.length ? this.#detail : 1;
     resize(this.canvas, this.#frames[0]);
-    const brush = this.canvas.getContext("2d", { alpha: false });
+    const context = this.canvas.getContext("2d", { alpha: false });
     let sum = 0;
     for (const [picture, weight] of [...around(this.#frames, detail), ...around(this.#plain, 1 - detail)]) {
       if (!weight) continue;
-      brush.globalAlpha = weight / (sum += weight);
-      brush.drawImage(picture, 0, 0);
+      context.globalAlpha = weight / (sum += weight);
+      context.drawImage(picture, 0, 0);
     }
   }
 }

@@ -81,7 +81,7 @@ class Edit:
         }
 
     def redraw(self, request: Redraw) -> dict:
-        """The edited face, and its attributes as the model is told them now."""
+        """The edited face, and its attributes as the model is given them now."""
         face = self.session.face(request.face)
         try:
             picture = self.studio.edit(face, request.strengths, request.detail, request.method,

@@ -11,7 +11,7 @@ MAP_REACH = 2.5  # standard deviations from the middle of a map to its edge
 
 
 class LatentPlanes:
-    """The main plane of training codes, and the planes of any two latents.
+    """The main plane of codes (N, D), such as draws of a prior, and those of any two latents.
 
     Attributes:
         mean: (D,), the middle of every map.
@@ -20,7 +20,6 @@ class LatentPlanes:
     """
 
     def __init__(self, codes: Tensor) -> None:
-        """Fit to codes (N, D), such as draws of the prior."""
         self.mean, self.std = codes.mean(0), codes.std(0)
         _, lengths, axes = torch.linalg.svd(codes - self.mean, full_matrices=False)
         axes = torch.cat([axes, torch.zeros(1, len(self.mean))])  # for a model of one latent

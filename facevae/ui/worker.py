@@ -22,7 +22,6 @@ from pydantic import TypeAdapter, ValidationError
 Answer = TypeVar("Answer")
 MALFORMED = "The page never sends such a request: reload it and try again."
 UNEXPECTED = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError)
-# what a request that was made up can lead to
 
 
 class Worker:

@@ -12,7 +12,7 @@ import torch
 import app
 from facevae.studio import Studio
 
-SIZES = {"desk": (1280, 900), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 
 
 def missing(what: str) -> None:
@@ -77,7 +77,7 @@ def visit(browser, urls):
     """Opens a model's page, perhaps a tab of it; at the end nothing may have gone wrong or out."""
     visitors, troubles = [], []
 
-    def open_page(model="plain", tab="Morph", size="desk", scheme="light", link=""):
+    def open_page(model="plain", tab="Morph", size="desktop", scheme="light", link=""):
         width, height = SIZES[size]
         visitor = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme

@@ -72,11 +72,11 @@ class PageClient:
         self.post("queue/join", json=body)
         with self.http.stream("GET", f"/{API}/queue/data", params=body) as stream:
             for line in stream.iter_lines():
-                told = json.loads(line[6:]) if line.startswith("data: ") else {}
-                if told.get("msg") == "process_completed":
-                    if not told["success"]:
-                        raise Refused(200, str(told["output"].get("error")))
-                    return told["output"]["data"]
+                message = json.loads(line[6:]) if line.startswith("data: ") else {}
+                if message.get("msg") == "process_completed":
+                    if not message["success"]:
+                        raise Refused(200, str(message["output"].get("error")))
+                    return message["output"]["data"]
         raise Refused(500, "the stream ended without an answer")
 
     def upload(self, photo: bytes, name: str = "photo.png") -> str:

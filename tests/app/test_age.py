@@ -40,7 +40,7 @@ def at(page, years: int) -> np.ndarray:
     return m.pixels(page, SHOWN)
 
 
-@pytest.mark.parametrize("size", ["desk", "phone"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_the_face_through_the_years_without_another_request(visit, studio, face, size):
     page = opened(visit, size=size)
     assert float(page.locator("face-ages .own").input_value()) == round(face.years)

@@ -46,17 +46,17 @@ def apart(a, b: Image.Image) -> float:
 
 
 def test_every_endpoint_is_documented_with_types(client):
-    told = client.view_api(return_format="dict")["named_endpoints"]
-    assert [*told] == NAMES
-    types = {p["parameter_name"]: p["type"]["type"] for p in told["/sample"]["parameters"]}
+    documented = client.view_api(return_format="dict")["named_endpoints"]
+    assert [*documented] == NAMES
+    types = {p["parameter_name"]: p["type"]["type"] for p in documented["/sample"]["parameters"]}
     assert types | {"gender": ""} == {
         "n": "integer", "seed": "integer", "temperature": "number", "age": "number", "gender": ""
     }  # fmt: skip
     for function in NAMES:
         described = api.Program.__dict__[function[1:]]
-        for parameter in told[function]["parameters"]:
+        for parameter in documented[function]["parameters"]:
             assert re.search(rf"\n +{parameter['parameter_name']}: \S.*[.;]\n", described.__doc__)
-        assert told[function]["description"] in " ".join(described.__doc__.split())
+        assert documented[function]["description"] in " ".join(described.__doc__.split())
 
 
 def test_the_answers_are_the_studios_own(client, studio, hopper):
@@ -155,8 +155,8 @@ def test_agents_are_told_the_same_tools(studio, uploads):
         async with streams as (read, write, _), ClientSession(read, write) as session:
             await session.initialize()
             tools = (await session.list_tools()).tools
-            [told] = [tool.name for tool in tools if tool.name.endswith("attributes")]
-            return tools, await session.call_tool(told, {})
+            [name] = [tool.name for tool in tools if tool.name.endswith("attributes")]
+            return tools, await session.call_tool(name, {})
 
     page = app.build(studio)
     where = {"prevent_thread_lock": True, "quiet": True, "mcp_server": True}

@@ -17,7 +17,7 @@ def opened(visit, model="plain", tab="Explore", **how):
     return page
 
 
-@pytest.mark.parametrize("size", ["desk", "phone"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_a_face_of_the_gallery_goes_to_another_tab(visit, size):
     page = opened(visit, size=size)
     tiles = page.locator("face-explorer .tiles button")
@@ -132,6 +132,7 @@ def test_learning_every_part_moves_what_follows_from_it(visit):
     assert m.fits(page)
 
 
+@pytest.mark.slow
 def test_a_larger_beta_widens_the_spread_and_it_keeps_drawing_until_told_not_to(visit):
     page = opened(visit, "grey", "Learn")
     spreads = []

@@ -160,8 +160,8 @@ def test_runs_are_not_recorded_and_nothing_else_of_gradio_is_open(url):
     for unused in ("runs", "run-history/records", "process_recording", "vibe-code", "deep_link"):
         assert raw(url, f"/{API}/{unused}")[0] == 404, unused
     assert {raw(url, path)[0] for path in ("/monitoring", "/monitoring/summary")} == {403}
-    told = raw(url, f"/{API}/info")[1]
-    assert b"/edit" in told and str(Path(app.__file__).parent).encode() not in told
+    info = raw(url, f"/{API}/info")[1]
+    assert b"/edit" in info and str(Path(app.__file__).parent).encode() not in info
 
 
 @pytest.mark.parametrize(("route", "size"), [("upload", 30), ("component_server/", 30),
@@ -181,6 +181,7 @@ def test_what_is_over_the_limit_is_refused_however_it_is_sent(url, client, uploa
     assert [*uploads.rglob("a.png")] == []
 
 
+@pytest.mark.slow
 def test_visitors_who_stall_hold_nobody(url, client):
     """Many of them: who never end what they send, and who never read what they asked for."""
     begun = "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 9999\r\n\r\n--x"

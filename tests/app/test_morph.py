@@ -106,7 +106,7 @@ def test_of_several_clicks_the_last_wins_and_the_detail_changes_the_strip(visit)
 
 @pytest.mark.parametrize("kind", ["GIF", "WebP", "MP4"])
 def test_an_animation_has_the_length_and_size_asked_for(visit, tmp_path, uploads, kind):
-    page = visit(size="phone" if kind == "GIF" else "desk")
+    page = visit(size="phone" if kind == "GIF" else "desktop")
     page.get_by_label("Length of the animation").first.select_option("1 s")
     page.get_by_label("Size of the animation").first.select_option("160 px")
     file = m.saved(page, page.locator("face-morph").get_by_role("button", name=kind), tmp_path)
@@ -120,7 +120,7 @@ def test_an_animation_has_the_length_and_size_asked_for(visit, tmp_path, uploads
     assert page.locator("face-morph progress").is_hidden() and not [*uploads.rglob("morph*")]
 
 
-@pytest.mark.parametrize(("many", "size"), [(3, "phone"), (4, "desk")])
+@pytest.mark.parametrize(("many", "size"), [(3, "phone"), (4, "desktop")])
 def test_the_pad_shows_each_face_at_its_corner_with_one_request_at_a_time(visit, many, size):
     page = visit(size=size)
     page.get_by_label(str(many), exact=True).check()
@@ -139,13 +139,14 @@ def test_the_pad_shows_each_face_at_its_corner_with_one_request_at_a_time(visit,
         seen.append(m.settled(page, m.PAD))
         assert np.abs(seen[-1] - m.crop(page, name)).mean() < 3
     assert np.abs(seen[0] - seen[1]).mean() > 5
-    assert max(most) == 1 and len(most) <= 22
+    assert max(most) == 1 and len(most) <= 30
     page.locator("morph-pad .pad").press("ArrowUp" if many == 4 else "ArrowDown")
     page.locator("morph-pad .pad").press("ArrowRight")
     m.changed(page, m.PAD, seen[-1])
     assert m.fits(page) and m.place(page, "fourth").is_visible() == (many == 4)
 
 
+@pytest.mark.slow
 def test_the_pad_plays_round_the_faces_and_is_saved_so(visit, tmp_path):
     page = visit()
     page.get_by_label("3", exact=True).check()

@@ -85,7 +85,7 @@ def test_on_a_phone_the_sliders_come_right_below_the_picture_which_stays_in_view
 
 
 @pytest.mark.parametrize("model", ["plain", "grey"])
-@pytest.mark.parametrize("size", ["desk", "phone"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_nothing_sticks_out(visit, model, size):
     page = visit(model, size=size, scheme="dark")
     for tab in tabs(page):
