@@ -203,14 +203,14 @@ _ROWS = (
     _variant(_aging, "plain", "source 5 to the letter: summed error on [-1, 1], faces as they come",
              {"sigma": SUMMED_MSE / 2}, balance=""),
     Recipe("studio", "stage 1 of the app's model: conditions to the decoder alone, 128×128 heads",
-           ModelConfig(latents=256, channels=(48, 96, 128, 128),
-                       decoder_channels=(112, 96, 64, 32, 16), blocks=0, upsample="shuffle",
+           ModelConfig(latents=256, channels=(32, 64, 96, 128),
+                       decoder_channels=(96, 96, 64, 32, 16), blocks=0, upsample="shuffle",
                        spread_grid=2, condition_encoder=False, film=True, hold=True,
                        conditions=("Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Beard",
                                    "Mustache", "Bangs", "Black_Hair", "Blond_Hair", "Gray_Hair",
                                    "Bald", "Heavy_Makeup", "Male", "age"),
                        age_anchors=(2, 8, 15, 25, 35, 45, 55, 65, 80)),
-           "celeba", batch=48, lr=1.2e-3, flip=True, bf16=True),
+           "celeba", batch=32, lr=1.6e-3, flip=True, bf16=True),
 )  # fmt: skip
 
 RECIPES: dict[str, Recipe] = {recipe.name: recipe for recipe in _ROWS}

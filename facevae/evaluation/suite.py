@@ -118,14 +118,17 @@ def evaluate_studio(
     recogniser = _recogniser()
     pool = edits.ReadFaces.of(classifier, faces, _rows(faces, part, 26 * most), folder)
     real = edits.ReadFaces.of(classifier, faces, _rows(faces, "train", REFERENCE_FACES), folder)
-    sitters = Sitters(studio, pool)
+    studio_faces = StudioFaces(studio, pool)
     names = [name for name in classifier.attributes if name in studio.attributes]
-    report |= edits.evaluate_edits(classifier, pool, sitters.edit, real, names, recogniser, most)
-    seated = [sitters.face(place) for place in range(min(len(pool.rows), TIMED))]
-    report["unchanged"] = all(
-        np.array_equal(np.asarray(studio.edit(face, {})), np.asarray(face.crop)) for face in seated
+    report |= edits.evaluate_edits(
+        classifier, pool, studio_faces.edit, real, names, recogniser, most
     )
-    report["milliseconds"] = speed(studio, seated, names)
+    measured = [studio_faces.face(place) for place in range(min(len(pool.rows), TIMED))]
+    report["unchanged"] = all(
+        np.array_equal(np.asarray(studio.edit(face, {})), np.asarray(face.crop))
+        for face in measured
+    )
+    report["milliseconds"] = speed(studio, measured, names)
     report["realism"] = _realism(studio, faces, faces.split()[part], folder)
     if studio.can_age and "age" in classifier.report:
         aged = ages or faces
@@ -133,12 +136,12 @@ def evaluate_studio(
         span = edits.real_ages(classifier, aged, rows, folder)
         grown = edits.ReadFaces.of(classifier, aged, evenly(rows, 4 * most), folder)
         report["ages"] = edits.evaluate_ages(
-            classifier, grown, Sitters(studio, grown).edit, span, recogniser, most
+            classifier, grown, StudioFaces(studio, grown).edit, span, recogniser, most
         )
     return report
 
 
-class Sitters:
+class StudioFaces:
     """Faces of a FaceSet as a studio reads them, each read once; `edit` is an `edits.Editor`."""
 
     def __init__(self, studio: Studio, pool: edits.ReadFaces) -> None:

@@ -13,8 +13,8 @@ reads); He et al., "AttGAN", arXiv 1711.10678 (what was not asked for stays).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ from facevae.models.critic import (
     hinge_generator,
 )
 from facevae.models.vae import FaceVAE, age_weights, soften
+from facevae.training.edit_faces import EditFaces
 
 TIED = {  # an edit of the one may take along the others: they change together by nature
     "age": ("Gray_Hair", "Bald"),
@@ -41,78 +42,26 @@ TIED = {  # an edit of the one may take along the others: they change together b
 
 @dataclass(frozen=True)
 class EditRecipe:
-    """Weights and rates of stage 2; the defaults are those of the shipped model."""
+    """Weights and rates of stage 2; the defaults are those that the shipped model's run ended with."""
 
     batch: int = 16
     decoder_rate: float = 3e-4
     film_rate: float = 1e-3
     critic_rate: float = 5e-4
-    ema: float = 0.998
+    ema: float = 0.995
     ramp: int = 500  # steps over which the weight of realism rises to its own
     realism: float = 1.0
-    condition: float = 1.0  # of the attribute asked for
-    others: float = 0.3  # of each attribute that was not asked for
-    decoded: float = 30.0  # squared error of decode(z, y)
+    condition: float = 1.5  # of the attribute asked for
+    others: float = 0.15  # of each attribute that was not asked for
+    decoded: float = 250.0  # squared error of decode(z, y)
     kept: float = 3.0  # absolute difference between what is shown and the photo
     held: float = 0.3  # share of the photo that is let go
     real_condition: float = 3.0  # of the condition critic on real faces
     old_condition: float = 0.15  # of the condition critic on shown faces, with their old labels
-    alone: float = 0.125  # share of a batch that is decode(z, y′) alone, without the photo
-    partial: float = 0.3  # share of edits whose strength is drawn between 0 and 1
+    alone: float = 0.0  # share of a batch that is decode(z, y′) alone, without the photo
+    partial: float = 0.2  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.15  # share of edits that ask for a second attribute, too
     age_share: float = 0.2  # share of edits that ask for an age
-
-
-@dataclass
-class EditFaces:
-    """Faces that edits are learnt from.
-
-    Attributes:
-        images: rows (M,) → (M, 3, H, W) float32 in [0, 1].
-        condition: (N, K), y as the editing classifier reads it: what the decoder is given.
-        labels: (N, K), what is known: 0, 1 or NaN; ages in centuries.
-        whole: (N,) bool; False for faces whose surroundings are no photograph: they teach the
-            condition critic alone.
-    """
-
-    names: tuple[str, ...]
-    images: Callable[[np.ndarray], Tensor]
-    condition: Tensor
-    labels: Tensor
-    whole: np.ndarray
-    anchors: tuple[float, ...]
-    _rows: dict = field(default_factory=dict)
-
-    def draw(self, rng: np.random.Generator, real: bool, age_share: float) -> tuple[int, int]:
-        """A row and the column it was drawn for: attributes, their two states and spans of years
-        all alike often. `real`: by labels alone, else by the condition where there is no label."""
-        age = self.names.index("age") if "age" in self.names else -1
-        while True:
-            if age >= 0 and rng.random() < age_share:
-                column, state = age, int(rng.integers(len(self.anchors)))
-            else:
-                attributes = [k for k in range(len(self.names)) if k != age]
-                column, state = int(rng.choice(attributes)), int(rng.integers(2))
-            rows = self._with(column, state, real)
-            if len(rows):
-                return int(rng.choice(rows)), column
-
-    def _with(self, column: int, state: int, real: bool) -> np.ndarray:
-        key = (column, state, real)
-        if key not in self._rows:
-            values = self.labels[:, column].clone()
-            if not real:
-                read = self.condition[:, column]
-                sure = (read - 0.5).abs() > 0.3 if self.names[column] != "age" else read >= 0
-                values = torch.where(values.isnan() & sure, read, values)
-            if self.names[column] == "age":
-                nearest = age_weights(100.0 * values.nan_to_num(), self.anchors).argmax(dim=1)
-                match = (nearest == state) & ~values.isnan()
-            else:
-                match = values.round() == state
-            usable = match.numpy() & (self.whole | real)
-            self._rows[key] = np.flatnonzero(usable)
-        return self._rows[key]
 
 
 class EditTrainer:

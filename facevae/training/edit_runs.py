@@ -17,8 +17,9 @@ from facevae.io import claim, replacing
 from facevae.latents.statistics import LatentStatistics
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.vae import FaceVAE
-from facevae.training.adversarial import EditFaces, EditRecipe, EditTrainer
+from facevae.training.adversarial import EditRecipe, EditTrainer
 from facevae.training.checkpoints import CannotResume
+from facevae.training.edit_faces import EditFaces
 
 CHECKPOINT_EVERY = 250  # steps; a kill loses no more
 REPORT_EVERY = 50  # steps

@@ -8,7 +8,8 @@ from torch import nn
 from facevae.config import ModelConfig
 from facevae.models.critic import CHANNELS, ConditionCritic, RealismCritic, hinge_critic
 from facevae.models.vae import FaceVAE
-from facevae.training.adversarial import EditFaces, EditRecipe, EditTrainer
+from facevae.training.adversarial import EditRecipe, EditTrainer
+from facevae.training.edit_faces import EditFaces
 
 NAMES = ("Eyeglasses", "Bald", "Bangs", "age")
 ANCHORS = (10.0, 40.0, 70.0)
