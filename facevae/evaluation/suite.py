@@ -118,17 +118,14 @@ def evaluate_studio(
     recogniser = _recogniser()
     pool = edits.ReadFaces.of(classifier, faces, _rows(faces, part, 26 * most), folder)
     real = edits.ReadFaces.of(classifier, faces, _rows(faces, "train", REFERENCE_FACES), folder)
-    studio_faces = StudioFaces(studio, pool)
+    read = StudioFaces(studio, pool)
     names = [name for name in classifier.attributes if name in studio.attributes]
-    report |= edits.evaluate_edits(
-        classifier, pool, studio_faces.edit, real, names, recogniser, most
-    )
-    measured = [studio_faces.face(place) for place in range(min(len(pool.rows), TIMED))]
+    report |= edits.evaluate_edits(classifier, pool, read.edit, real, names, recogniser, most)
+    timed = [read.face(place) for place in range(min(len(pool.rows), TIMED))]
     report["unchanged"] = all(
-        np.array_equal(np.asarray(studio.edit(face, {})), np.asarray(face.crop))
-        for face in measured
+        np.array_equal(np.asarray(studio.edit(face, {})), np.asarray(face.crop)) for face in timed
     )
-    report["milliseconds"] = speed(studio, measured, names)
+    report["milliseconds"] = speed(studio, timed, names)
     report["realism"] = _realism(studio, faces, faces.split()[part], folder)
     if studio.can_age and "age" in classifier.report:
         aged = ages or faces

@@ -42,7 +42,7 @@ TIED = {  # an edit of the one may take along the others: they change together b
 
 @dataclass(frozen=True)
 class EditRecipe:
-    """Weights and rates of stage 2; the defaults are those that the shipped model's run ended with."""
+    """Weights and rates of stage 2; by default as the shipped model's run ended."""
 
     batch: int = 16
     decoder_rate: float = 3e-4
