@@ -26,9 +26,8 @@ from starlette.middleware import Middleware
 
 from facevae.studio import Studio
 from facevae.ui import age, api, edit, explore, learn, morph
-from facevae.ui.components import Page
-from facevae.ui.limits import Blocks, Limits
-from facevae.ui.session import ASSETS, Session
+from facevae.ui.server import Blocks, Limits
+from facevae.ui.session import ASSETS, Page, Session
 
 MIN_SIDE, MAX_SIDE = 128, 1600  # of a photo that is kept: 6 MB in memory, and no face loses by it
 SWEEP = (60, 60)  # each minute Gradio deletes a program's uploads that are older than a minute
@@ -48,10 +47,7 @@ def tabs_of(studio: Studio) -> dict[str, Any]:
     tabs = {"Morph": morph.build}
     tabs |= {"Edit": edit.build} if studio.attributes else {}
     tabs |= {"Age": age.build} if studio.can_age else {}
-    return tabs | {
-        "Explore": explore.build,
-        "Learn": learn.build,
-    }  # Explore offers the others' places
+    return tabs | {"Explore": explore.build, "Learn": learn.build}  # Explore offers their places
 
 
 def build(studio: Studio, max_side: int = MAX_SIDE, **options: Any) -> gr.Blocks:

@@ -2,69 +2,52 @@
 
 from __future__ import annotations
 
-import argparse
-import dataclasses
 import json
+import shlex
+import sys
+from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 
 import facevae
 from facevae.imaging.images import save_animation, tile
-
-if TYPE_CHECKING:
-    from facevae.data.face_set import FaceSet
-    from facevae.evaluation.classifier import EvaluationClassifier
+from facevae.io import write_text
 
 PICTURE_SIZE = 256  # height of a written picture in pixels
-MAX_STRENGTH = 2.0  # of an attribute
-EVALUATION_CLASSIFIER = "runs/evaluation-classifier"
 
 
-def prepare(args: argparse.Namespace) -> None:
+def prepare(args: Namespace) -> None:
     faces = facevae.prepare(
         args.source, args.archive, args.out, args.size, args.framing, args.workers, args.count,
         args.seed, mask=args.mask, expose=args.expose,
     )  # fmt: skip
     about = faces.manifest
-    print(f"{args.out}: {about['faces']} faces of {about['seen']} pictures, "
-          f"{about['duplicates']} of them duplicates")  # fmt: skip
-    for reason, count in about["skipped_counts"].items():
+    print(f"{args.out}: {about['faces']} faces of {about['seen']} pictures")
+    for reason, count in {"duplicates": about["duplicates"], **about["skipped_counts"]}.items():
         print(f"  skipped {count}: {reason}")
 
 
-def recipes(args: argparse.Namespace) -> None:
+def recipes(args: Namespace) -> None:
     for recipe in facevae.RECIPES.values():
-        print(f"{recipe.name:20} {recipe.why}")
+        print(f"{recipe.name:20} {recipe.why}{f' ({recipe.note})' if recipe.note else ''}")
 
 
-def train(args: argparse.Namespace) -> None:
-    from facevae.training import distributed
-    from facevae.training.runs import fastest
-
+def _recipe(args: Namespace) -> tuple[facevae.Recipe, list[str]]:
+    """The recipe that a command names, changed as it wants, and the changes."""
     if args.recipe not in facevae.RECIPES:
         known = ", ".join(facevae.RECIPES)
         raise ValueError(f"the recipe {args.recipe!r} is unknown: use one of {known}")
-    shorthands = {name: getattr(args, name) for name in ("epochs", "batch", "seed")}
-    recipe = facevae.RECIPES[args.recipe]
-    recipe = recipe.changed(**{k: v for k, v in shorthands.items() if v is not None})
-    recipe = recipe.with_settings(args.set)
+    short = {"epochs": args.epochs, "batch": args.batch, "seed": args.seed or None}
+    settings = [f"{name}={value}" for name, value in short.items() if value] + args.set
     _check_device(args.device)
-    device = args.device or fastest()
-    distributed.accelerator(torch.device(device))
-    # the first process draws drawn faces, once
-    faces = distributed.from_first(lambda: facevae.load_faces(args.data or recipe.source))
-    facevae.train(recipe, faces, args.out, args.resume, device, tensorboard=args.tensorboard,
-                  monitor=args.monitor)  # fmt: skip
-    if distributed.ranks()[0] == 0:
-        print(f"{args.out}/best: the model of the best validation epoch")
-        print(f"  to play with it: python app.py --model {args.out}/best")
+    return facevae.RECIPES[args.recipe].with_settings(settings), settings
 
 
 def _check_device(name: str | None) -> None:
-    """Raise ValueError where the named device is not there."""
     try:
         torch.empty(0, device=name or "cpu")
     except (RuntimeError, AssertionError, ImportError) as error:
@@ -72,222 +55,165 @@ def _check_device(name: str | None) -> None:
         raise ValueError(f"there is no device {name!r} here ({reason}): use cpu") from error
 
 
-def evaluate(args: argparse.Namespace) -> None:
-    """Held-out figures of a model, and of a studio's edits: tables, or JSON with `--json`."""
-    from facevae.evaluation import suite, tables
+def train(args: Namespace) -> None:
+    from facevae.training.runs import train_grid
 
-    model, faces = facevae.FaceVAE.from_pretrained(args.model), facevae.load_faces(args.data)
-    labelled = all(name in faces.labels for name in model.config.conditions)
-    # a studio fills in conditions that the faces carry no labels of
-    studio = None if labelled and not args.edits else facevae.Studio.load(args.model)
-    classifier = _evaluation_classifier(args) if args.edits else None
-    factors = _factors(faces, args.factors, model.config.latents)
-    against = {name: facevae.FaceVAE.from_pretrained(name) for name in args.against}
-    split = faces.split(args.seed, by=args.split_by)
-    rows, condition = split[args.part], None
-    if studio and model.config.image_shape == faces.image_shape:
-        condition = suite.filled_conditions(studio, faces, rows)
+    recipe, settings = _recipe(args)
+    faces = facevae.load_faces(args.data or recipe.source)
+    how = {"device": args.device, "tensorboard": args.tensorboard, "monitor": args.monitor,
+           "classifier": args.classifier}  # fmt: skip
+    if args.grid:
+        for row in train_grid(args.recipe, faces, args.out, args.grid, settings, **how):
+            print(f"{row['folder']}: validation loss {row['val_loss']:.1f}")
+        return
+    facevae.train(recipe, faces, args.out, args.resume, **how)
+    print(f"{args.out}/best: the best model; play: python app.py --model {args.out}/best")
+
+
+def run(args: Namespace) -> None:
+    """Prepare, train, evaluate and report a recipe; a step that is done is not done again."""
+    from facevae.evaluation import report, suite
+
+    recipe, out = _recipe(args)[0], Path(args.out)
+    faces = facevae.prepare(recipe.source, args.archive, out / "faces", recipe.size, recipe.framing)
+    figures, page = out / "figures.json", out / "report.html"
+    model = facevae.train(recipe, faces, out, resume=True, device=args.device)
+    history = facevae.read_history(out)
+    found = json.loads(figures.read_text("utf-8")) if figures.is_file() else {}
+    if found.get("run", {}).get("epochs") != len(history):
+        about: dict = {"command": f"python -m facevae {shlex.join(sys.argv[1:])}"}
+        about |= {"epochs": len(history), "seconds": round(60 * history[-1]["minutes"])}
+        about |= {"cores": torch.get_num_threads(), "torch": torch.__version__}
+        found = {"run": about} | suite.evaluate(model, faces, recipe.seed, recipe.split_by)
+        report.write_report([out], page, [faces])
+        write_text(figures, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    print(f"{suite.text(found)}\n{out}/best: the model; {figures}; {page}")
+
+
+def evaluate(args: Namespace) -> None:
+    """Held-out figures of a model, or of a studio's edits: tables, or JSON with `--json`."""
+    from facevae.evaluation import suite
+
+    faces = facevae.load_faces(args.data)
+    if args.edits:
+        from facevae.evaluation.classifier import EvaluationClassifier
+        from facevae.evaluation.edits import evaluate_studio
+
+        studio = facevae.Studio.load(args.folder)
+        classifier = EvaluationClassifier(facevae.load_faces(args.classifier_data or args.data))
+        found = evaluate_studio(studio, classifier, faces, args.seed)
     else:
-        rows = suite.metrics.known_rows(model, faces, rows, args.model)
-    for name, other in against.items():
-        known = suite.metrics.known_rows(other, faces, rows, name)
-        kept = np.isin(rows, known)
-        rows, condition = known, None if condition is None else condition[torch.from_numpy(kept)]
-    if not len(rows):
-        raise ValueError(
-            f"no face of {args.data} in the part {args.part!r} has all conditions of the models "
-            "as labels: name another --part, or other faces"
-        )
-    pca_rows = None if args.no_pca else split["train"]
-    found = suite.evaluate_model(model, faces, rows, condition, against, factors, pca_rows)
-    if studio and classifier:
-        ages = facevae.load_faces(args.ages) if args.ages else None
-        folder = Path(args.classifier) / "features"
-        found["studio"] = suite.evaluate_studio(
-            studio, faces, args.part, classifier, folder, ages, args.faces
-        )
-    print(json.dumps(tables.rounded(found), indent=1, ensure_ascii=False) if args.json
-          else tables.text(found))  # fmt: skip
+        model = facevae.FaceVAE.from_pretrained(args.folder)
+        how = (args.seed, args.split_by, args.against, args.factors, not args.no_pca)
+        found = suite.evaluate(model, faces, *how)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if args.json else suite.text(found))
 
 
-def _evaluation_classifier(args: argparse.Namespace) -> EvaluationClassifier:
-    """The one in `--classifier`, or one fitted there on the faces of `--classifier-data`."""
-    from facevae.evaluation.classifier import EvaluationClassifier
-    from facevae.evaluation.features import backbone
-
-    backbone()
-    if not args.classifier_data:
-        return EvaluationClassifier.load(args.classifier)
-    sets = [facevae.load_faces(folder) for folder in args.classifier_data]
-    folder = Path(args.classifier)
-    found = EvaluationClassifier.fit(sets, folder / "features", progress=not args.json)
-    found.save(folder)
-    return found
-
-
-def _factors(faces: FaceSet, names: list[str], latents: int) -> dict[str, np.ndarray]:
-    """Labels to score latents against: those named, else what drawn faces were drawn from."""
-    from facevae.data.synthetic import FACTORS
-    from facevae.evaluation.disentanglement import MIN_FACES
-
-    carried = [name for name, values in faces.labels.items() if values.dtype.kind in "if"]
-    for name in names:
-        if name not in carried:
-            raise ValueError(f"no label {name!r} here: in numbers these faces carry {carried}")
-    if not names and faces.manifest["source"] == "synthetic" and latents > 1:
-        enough = len(faces.split()["test"]) >= MIN_FACES
-        names = [factor.name for factor in FACTORS if factor.name in carried and enough]
-    return {name: faces.labels[name] for name in names}
-
-
-def report(args: argparse.Namespace) -> None:
+def report(args: Namespace) -> None:
     from facevae.evaluation import report as page
 
     data = [facevae.load_faces(folder) for folder in args.data]
-    photographs = page.write_report(args.runs, args.out, data, args.photos)
-    print(f"{args.out}: the report of {', '.join(args.runs)}")
-    if photographs:
-        print(f"  it {page.PHOTOS} (--no-photos leaves them out)")
+    shows_photos = page.write_report(args.runs, args.out, data, args.photos)
+    print(f"{args.out}: the report", f"(it {page.PHOTOS})" if shows_photos else "")
 
 
-def export(args: argparse.Namespace) -> None:
-    """A studio folder in float16; where there are no statistics, they are fitted to `--data`."""
-    from facevae.latents.statistics import LatentStatistics
+def export(args: Namespace) -> None:
+    """A studio folder in float16, or a page that needs no server."""
+    if not (args.out or args.web):
+        raise ValueError("say where to write: --out FOLDER or --web FOLDER")
+    if args.out:
+        facevae.Studio.load(args.folder).save(args.out)
+        print(f"{args.out}: the model in float16 and the statistics of its codes")
+    if args.web:
+        from facevae import web
 
-    model = facevae.FaceVAE.from_pretrained(args.model)
-    if args.data:
-        faces = facevae.load_faces(args.data)
-        rows = faces.split(args.seed)["train"]
-        statistics = LatentStatistics.fit(model, faces, rows, seed=args.seed)
-        facevae.Studio(model, statistics).save(args.out)
-    else:
-        facevae.Studio.load(args.model).save(args.out)
-    print(f"{args.out}: the model in float16 and the statistics of its codes")
+        size = web.export(args.folder, args.web, args.runtime)
+        print(f"{args.web}: {size / 1e6:.1f} MB; python -m http.server --directory {args.web}")
 
 
-def classifier(args: argparse.Namespace) -> None:
+def classifier(args: Namespace) -> None:
     """Train the editing classifier and print its held-out balanced accuracy."""
     from facevae.evaluation.classifier import held_out, label_matrix
     from facevae.models.classifier import ClassifierConfig
     from facevae.models.conditions import ATTRIBUTES
     from facevae.training.classifier import train_classifier
 
-    sets = [facevae.load_faces(folder) for folder in args.data]
-    framings = {faces.framing for faces in sets}
-    if len(framings) > 1:
-        raise ValueError(
-            f"these faces are framed as {sorted(framings)}: prepare all in one framing"
-        )
-    names = args.attributes or [
-        name for name in (*ATTRIBUTES, "Young")
-        if any((label_matrix(faces, [name]) >= 0).any() for faces in sets)
-    ]  # fmt: skip
+    faces = facevae.load_faces(args.data)
+    names = [n for n in (*ATTRIBUTES, "Young") if (label_matrix(faces, [n]) >= 0).any()]
     if not names:
         raise ValueError("these faces carry no label to train on: prepare faces with CelebA's")
-    aged = any("age" in faces.labels for faces in sets)
-    config = ClassifierConfig(tuple(names), aged, framings.pop())
-    rows = [(faces, faces.split(args.seed)["train"]) for faces in sets]
-    found = train_classifier(rows, config, args.epochs, args.seed)
+    config = ClassifierConfig(tuple(names), "age" in faces.labels, faces.framing)
+    found = train_classifier(faces, faces.split(args.seed)["train"], config, args.epochs, args.seed)
     found.save(args.out)
-    print(f"{args.out}: reads {', '.join(names)}{' and the age' if aged else ''}")
-    for name, figure in held_out(found, sets, args.seed).items():
+    for name, figure in held_out(found, faces, args.seed).items():
         unit = "years of mean absolute error" if name == "age" else "balanced accuracy, held out"
         unseen = "unknown: the held-out faces do not show both classes"
-        print(f"  {name:20} {unseen if np.isnan(figure) else f'{figure:.3f} {unit}'}")
+        print(f"{name:20} {unseen if np.isnan(figure) else f'{figure:.3f} {unit}'}")
 
 
-def adversarial(args: argparse.Namespace) -> None:
-    """Stage 2 of the studio model, by `training.adversarial`."""
-    from facevae.training.edit_runs import train_edits
+def adversarial(args: Namespace) -> None:
+    from facevae.training.adversarial import train_edits
 
-    sets = [facevae.load_faces(folder) for folder in args.data]
     _check_device(args.device)
-    train_edits(args.model, sets, args.out, steps=args.steps, resume=args.resume, seed=args.seed,
-                device=args.device or "cpu")  # fmt: skip
+    faces = facevae.load_faces(args.data)
+    how = (args.steps, args.resume, args.seed, args.device or "cpu")
+    train_edits(args.folder, faces, args.out, *how)
     print(f"{args.out}/best: the model that was trained on what its edits show")
 
 
-def morph(args: argparse.Namespace) -> None:
+def morph(args: Namespace) -> None:
     studio = facevae.Studio.load(args.model)
-    a, b = (studio.read(photo) for photo in (args.a, args.b))
-    size = args.size or PICTURE_SIZE
-    frames = studio.morph_strip(a, b, args.steps, args.detail, args.path, size)
+    a, b = (studio.read(photo) for photo in args.photos)
+    frames = studio.morph_strip(a, b, args.steps, args.detail, args.path, _size(args))
     save_animation(frames, args.out, args.seconds, not args.one_way)
-    print(f"{args.out}: {args.steps} steps from {args.a} to {args.b}")
+    print(f"{args.out}: {args.steps} steps from {' to '.join(args.photos)}")
 
 
-def edit(args: argparse.Namespace) -> None:
-    studio = facevae.Studio.load(args.model)
-    wanted = dict(_strength(text) for text in args.set)
-    face = studio.read(args.photo)
-    size = args.size or (None if args.paste else PICTURE_SIZE)
-    picture = studio.edit(face, wanted, args.detail, args.method, args.lock, size, args.paste)
-    save_animation([picture], args.out)
-    print(f"{args.out}: {args.photo}, {', '.join(args.set) or 'unchanged'}")
+def edit(args: Namespace) -> None:
+    how = (dict(args.set), args.detail, args.method, args.lock, _size(args), args.paste)
+    _draw(args, lambda studio, face: [studio.edit(face, *how)])
 
 
-def _strength(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        strength = float(value)
-    except ValueError:
-        raise ValueError(f"{text!r} is no strength: write it as Smiling=1") from None
-    if not abs(strength) <= MAX_STRENGTH:  # nor NaN
-        raise ValueError(
-            f"{text!r} is too strong: 1 has it, -1 has it not, {MAX_STRENGTH:g} at most"
-        )
-    return name, strength
+def age(args: Namespace) -> None:
+    how = (args.detail, args.method, _size(args), args.paste)
+    _draw(args, lambda studio, face: [studio.age(face, years, *how) for years in args.years])
 
 
-def age(args: argparse.Namespace) -> None:
-    """One photo at several ages as frames; several photos as one sheet, a row a face."""
-    studio = facevae.Studio.load(args.model)
-    if len(args.photos) > 1 and (args.own is not None or args.paste):
-        raise ValueError("--own and --paste are for one photo: give one, or leave them out")
-    size = args.size or (None if args.paste else PICTURE_SIZE)
-    rows, lines = [], []
+def reconstruct(args: Namespace) -> None:
+    size = _size(args)
+    _draw(args, lambda studio, face: [studio.edit(face, {}, size=size),
+                                      studio.reconstruct(face, size)])  # fmt: skip
+
+
+def _draw(
+    args: Namespace, row: Callable[[facevae.Studio, facevae.Face], list[Image.Image]]
+) -> None:
+    """A row of pictures of each photo: one row as frames, several as one sheet."""
+    studio, rows, said = facevae.Studio.load(args.model), [], []
+    if len(args.photos) > 1 and getattr(args, "paste", False):
+        raise ValueError("--paste is for one photo: give one, or leave it out")
     for photo in args.photos:
         face = studio.read(photo)
-        lines.append(photo if face.years is None else f"{photo}, read as {face.years:.0f} years")
-        if args.own is not None:
-            face = dataclasses.replace(face, years=args.own)
-        options = {"detail": args.detail, "method": args.method, "size": size, "paste": args.paste}
-        rows.append([studio.age(face, years, **options) for years in args.years])
-    _write_rows(rows, args.out, args.seconds)
-    print(f"{args.out}: {'; '.join(lines)}")
+        rows.append(row(studio, face))
+        said.append(photo if face.years is None else f"{photo}, read as {face.years:.0f} years")
+    sheet = tile([picture for row in rows for picture in row], len(rows[0]))
+    save_animation(rows[0] if len(rows) == 1 else [sheet], args.out, getattr(args, "seconds", 3.0))
+    print(f"{args.out}: {'; '.join(said)}")
 
 
-def reconstruct(args: argparse.Namespace) -> None:
-    """Photos and the decoder's pictures of them, a row a face."""
-    studio, rows = facevae.Studio.load(args.model), []
-    size = args.size or PICTURE_SIZE
-    for photo in args.photos:
-        face = studio.read(photo)
-        rows.append([studio.edit(face, {}, size=size), studio.reconstruct(face, size)])
-    _write_rows(rows, args.out)
-    print(f"{args.out}: {', '.join(args.photos)}, each beside the decoder's picture")
+def _size(args: Namespace) -> int | None:
+    return args.size or (None if getattr(args, "paste", False) else PICTURE_SIZE)
 
 
-def _write_rows(rows: list, out: str, seconds: float = 3.0) -> None:
-    """One row as frames, several as one sheet."""
-    sheet = tile([picture for row in rows for picture in row], columns=len(rows[0]))
-    save_animation(rows[0] if len(rows) == 1 else [sheet], out, seconds)
-
-
-def sample(args: argparse.Namespace) -> None:
+def sample(args: Namespace) -> None:
     studio = facevae.Studio.load(args.model)
     gender = {"male": 0, "female": 1}.get(args.gender)
-    wanted = dict(_strength(text) for text in args.set)
-    faces = studio.sample(args.n, args.seed, args.temperature, args.age, gender, wanted)
-    save_animation([tile(faces, columns=min(8, args.n))], args.out)
+    faces = studio.sample(args.n, args.seed, args.temperature, args.age, gender, dict(args.set))
+    save_animation([tile(faces, min(8, args.n))], args.out)
     print(f"{args.out}: {args.n} faces of nobody")
 
 
-def average(args: argparse.Namespace) -> None:
-    """The average person without an attribute beside the one with it."""
+def average(args: Namespace) -> None:
     studio = facevae.Studio.load(args.model)
-    if args.attribute not in studio.attributes:
-        known = ", ".join(studio.attributes) or "none"
-        raise ValueError(f"there is no attribute {args.attribute!r} in this model: it has {known}")
     save_animation([tile([studio.average(args.attribute, has) for has in (False, True)])], args.out)
     print(f"{args.out}: the average person without and with {args.attribute}")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
-import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,28 +13,27 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 FORMAT = 2  # of config.json; raised when an older reader would misread a newer folder
-HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")  # owner/name
-UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.partial")  # how `replacing` names what is no file yet
+UNFINISHED = ".unfinished-*"  # glob of the files that `replacing` has not yet put in place
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def local(folder: str | os.PathLike) -> Path:
-    """A folder as it is; of `hub:owner/name` the copy that the Hugging Face Hub's cache holds,
-    fetched where need be: settings and safetensors alone, so nothing is ever unpickled.
+class NotAModel(ValueError):
+    """A folder or file that does not hold a FaceVAE which this version can read."""
 
-    A plain `owner/name` means the Hub too, unless there is a folder `owner` here: a slip in the
-    name of a run asks nobody.
+
+def local(folder: str | os.PathLike) -> Path:
+    """A folder as it is; of `hub:owner/name` the copy in the Hugging Face Hub's cache, fetched
+    where need be: settings and safetensors alone, so nothing is ever unpickled.
 
     Raises:
-        OSError, ValueError: it cannot be had, or the name is none.
+        OSError, ValueError: it cannot be had, or is no name.
     """
     name = os.fspath(folder)
-    plain = isinstance(folder, str) and HUB_ID.fullmatch(name) and not Path(name).parent.exists()
-    if not (plain or name.startswith("hub:")):
+    if not name.startswith("hub:"):
         return Path(folder)
     from huggingface_hub import snapshot_download
 
@@ -44,9 +41,7 @@ def local(folder: str | os.PathLike) -> Path:
     try:
         return Path(snapshot_download(name.removeprefix("hub:"), allow_patterns=wanted))
     except OSError as error:
-        reason = str(error).strip().partition("\n")[0]
-        here = f"there is no folder {name} here, and " if plain else ""
-        raise OSError(f"{here}the Hugging Face Hub gave none of that name: {reason}") from error
+        raise OSError(f"the Hugging Face Hub gave no {name}: {_first_line(error)}") from error
 
 
 @contextmanager
@@ -61,16 +56,17 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     # the suffix is kept, since writers choose the format by it
-    temporary = path.with_name(f".{uuid.uuid4().hex}.partial{path.suffix}")
+    temporary = path.with_name(UNFINISHED.replace("*", uuid.uuid4().hex) + path.suffix)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as written:
             os.fsync(written.fileno())
         os.replace(temporary, path)
-        _flush_folder(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own kinds
-        raise _refused(path, error) from error
+        reason = getattr(error, "strerror", None) or _first_line(error)
+        todo = "make room there, or choose another folder"
+        raise OSError(f"{path} cannot be written ({reason}): {todo}") from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -79,40 +75,12 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
 def claim(folder: str | os.PathLike) -> None:
     """Make a folder that one process is about to fill, and see that it takes files: better now
     than after an hour of work. What writers that were killed left in it goes.
-
-    Raises:
-        OSError: it cannot be written, and why.
     """
-    folder = Path(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.joinpath(f".{uuid.uuid4().hex}.partial").write_bytes(b"0")
-    except OSError as error:
-        raise _refused(folder, error) from error
-    finally:
-        with suppress(OSError):
-            for left in folder.rglob(".*.partial*"):
-                if UNFINISHED.match(left.name):
-                    left.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """The name of a new file is on the disk only when its folder is; Windows sees to it itself."""
-    if os.name != "posix":
-        return
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some network drives know no such thing
-            os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def _refused(path: Path, error: Exception) -> OSError:
-    reason = getattr(error, "strerror", None) or str(error).strip().partition("\n")[0]
-    return OSError(
-        f"{path} cannot be written ({reason}): make room there, or choose another folder"
-    )
+    probe = Path(folder) / "probe"
+    with replacing(probe) as temporary:
+        temporary.write_bytes(b"0")
+    for left in (probe, *Path(folder).rglob(UNFINISHED)):
+        left.unlink(missing_ok=True)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -121,27 +89,23 @@ def write_text(path: str | os.PathLike, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_safetensors(
-    path: str | os.PathLike, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
-) -> None:
+def write_safetensors(path: str | os.PathLike, tensors: dict[str, Tensor]) -> None:
     """Write named tensors (copied to the CPU, contiguous) as safetensors, atomically."""
-    from safetensors.torch import save
-
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replacing(path) as temporary:
-        temporary.write_bytes(save(whole, metadata))  # its own writer lets nobody else read
-
-
-class NotAModel(ValueError):
-    """A folder or file that does not hold a FaceVAE which this version can read."""
+        temporary.write_bytes(save(whole))  # its own writer lets nobody else read
 
 
 def write_model(network: nn.Module, config: Any, folder: str | Path, dtype: torch.dtype) -> None:
-    """Write a network and the dataclass that it is built from; float16 halves the file."""
-    folder = Path(folder)
+    """Write a network and the dataclass that it is built from; float16 halves the file.
+
+    Variances, which can be under float16's range, stay as they are.
+    """
     about = {"format": FORMAT, **dataclasses.asdict(config)}
-    write_text(folder / "config.json", json.dumps(about, indent=1) + "\n")
-    write_safetensors(folder / "model.safetensors", _tensors(network, dtype))
+    write_text(Path(folder) / "config.json", json.dumps(about, indent=1) + "\n")
+    tensors = {name: value.to(dtype) if value.is_floating_point() and "var" not in name else value
+               for name, value in network.state_dict().items()}  # fmt: skip
+    write_safetensors(Path(folder) / "model.safetensors", tensors)
 
 
 def read_model(folder: str | Path, build: Callable[[dict[str, Any]], Network]) -> Network:
@@ -154,17 +118,16 @@ def read_model(folder: str | Path, build: Callable[[dict[str, Any]], Network]) -
     try:
         folder = local(folder)
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        found = config.pop("format", None) if isinstance(config, dict) else None
-        if found != FORMAT:
-            raise ValueError(f"its config.json is of format {found}, this reads {FORMAT}")
+        if config.pop("format", None) != FORMAT:
+            raise ValueError(f"its config.json is not of format {FORMAT}")
         with torch.device("meta"):  # no time is lost on weights that are about to be replaced
             network = build(config)
         weights = load_file(folder / "model.safetensors")
         weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
         network.load_state_dict(weights, assign=True)
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        lines = [line.strip() for line in str(error).splitlines()]
-        reason = " ".join(lines[:2])  # torch names the weight that does not fit in the second
+    except Exception as error:  # foreign files raise nearly every kind
+        # torch names the weight that does not fit in the second line
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
         raise NotAModel(
             f"{folder} holds no facevae model that can be read ({reason}): "
             "give a folder with the config.json and model.safetensors of one"
@@ -172,18 +135,5 @@ def read_model(folder: str | Path, build: Callable[[dict[str, Any]], Network]) -
     return network.requires_grad_(False).eval()
 
 
-def fingerprint(network: nn.Module) -> str:
-    """A name for its weights, the same before and after they are stored as float16."""
-    tensors = _tensors(network, torch.float16)
-    one = hashlib.sha256()
-    for name in sorted(tensors):
-        one.update(name.encode() + tensors[name].cpu().contiguous().numpy().tobytes())
-    return one.hexdigest()[:16]
-
-
-def _tensors(network: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Its weights in `dtype`; variances, which can be under float16's range, stay float32."""
-    return {
-        name: tensor.to(dtype) if tensor.is_floating_point() and "var" not in name else tensor
-        for name, tensor in network.state_dict().items()
-    }
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import NoReturn
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads would spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # what is tested is small
@@ -18,6 +19,11 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = Recipe("tiny", "a test", ModelConfig(latents=8, channels=(8, 16, 32), blocks=0),
               epochs=8, batch=16, lr=3e-3)  # fmt: skip
 QUIET = {"device": "cpu", "progress": False}
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip a test where what it needs is not there; on CI, which must have it, that is an error."""
+    pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
@@ -93,10 +99,7 @@ def real_data() -> Path:
     folder = Path(os.environ.get("FACEVAE_REAL_DATA", ROOT.parent / "shared" / "data"))
     if folder.is_dir():
         return folder
-    reason = f"the archives of real faces are not there ({folder}); set FACEVAE_REAL_DATA"
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{reason}, but CI must have them")
-    pytest.skip(reason)
+    missing(f"the archives of real faces are not there ({folder}): set FACEVAE_REAL_DATA")
 
 
 @pytest.fixture(scope="session")

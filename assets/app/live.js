@@ -41,7 +41,10 @@ function newest(ask, show) {
   };
 }
 
-async function bitmap(source) { return createImageBitmap(await (await fetch(source)).blob()); }
+// An address as a bitmap; the page without a server gives bitmaps themselves.
+async function bitmap(source) {
+  return source instanceof ImageBitmap ? source : createImageBitmap(await (await fetch(source)).blob());
+}
 
 // A picture onto a canvas, which takes its size.
 async function paint(canvas, source) {

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,71 +12,36 @@ import torch
 from torch import Tensor
 
 SPLITS = ("train", "val", "test")
-CONDITION_SCALE = {"age": 100.0}  # labels are divided by this to lie in about [0, 1]
+TRAIN, TRAIN_AND_VAL = 0.8, 0.9  # shares of the faces
 
 
 class NotPrepared(ValueError):
     """A folder that holds no prepared faces, or other ones than asked for."""
 
 
-@contextmanager
-def _naming(path: Path) -> Iterator[Path]:
-    """Errors of reading a file of a FaceSet, as NotPrepared that names the file."""
-    try:
-        yield path
-    except Exception as error:  # broken files raise of many kinds, BadZipFile among them
-        reason = str(error).partition("\n")[0]
-        raise NotPrepared(
-            f"{path} is broken ({reason}): prepare these faces again, into another folder"
-        ) from error
-
-
-@dataclass(frozen=True)
 class FaceSet:
-    """Prepared faces in a folder: `images.npy`, `labels.npz`, `manifest.json`."""
+    """Prepared faces in a folder: memory-mapped `images` (N, H, W, C) uint8; `labels`, name → (N,),
+    unknown is −1 or "", `content` a hash of a picture's file; and the preparation's `manifest`."""
 
-    folder: Path
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))
-        if not (self.folder / "manifest.json").is_file():
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, manifest = Path(folder), Path(folder) / "manifest.json"
+        if not manifest.is_file():
             raise NotPrepared(
-                f"{self.folder} holds no prepared faces: make them with "
-                f"`python -m facevae prepare SOURCE --out {self.folder}`"
+                f"{folder} holds no prepared faces: make them with "
+                f"`python -m facevae prepare SOURCE --out {folder}`"
             )
+        try:
+            self.manifest: dict[str, Any] = dict(json.loads(manifest.read_text(encoding="utf-8")))
+            self.images: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r")
+            self.labels: dict[str, np.ndarray] = dict(np.load(self.folder / "labels.npz"))
+        except Exception as error:  # broken files raise of many kinds, BadZipFile among them
+            reason = str(error).partition("\n")[0]
+            raise NotPrepared(
+                f"{folder} is broken ({reason}): prepare these faces again, into another folder"
+            ) from error
 
-    @cached_property
-    def manifest(self) -> dict[str, Any]:
-        """Source, size, counts, what was skipped and why, and the options of the preparation."""
-        with _naming(self.folder / "manifest.json") as path:
-            manifest = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(manifest, dict):
-                raise ValueError("it is no object")
-        return manifest
-
-    @cached_property
-    def images(self) -> np.ndarray:
-        """(N, H, W, C) uint8, memory-mapped: only the rows asked for are read."""
-        with _naming(self.folder / "images.npy") as path:
-            images = np.load(path, mmap_mode="r", allow_pickle=False)
-            if images.ndim != 4 or images.dtype != np.uint8:
-                raise ValueError(f"it holds {images.dtype} of the shape {images.shape}")
-        return images
-
-    @cached_property
-    def labels(self) -> dict[str, np.ndarray]:
-        """Label name → (N,). Unknown is −1 or an empty text; `content` tells pictures apart.
-
-        `content` is a hash of the file a picture came as, or of the pixels of a drawn one.
-        """
-        with (
-            _naming(self.folder / "labels.npz") as path,
-            np.load(path, allow_pickle=False) as file,
-        ):
-            return {name: file[name] for name in file.files}
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}  # another process maps the files itself
+    def __reduce__(self) -> tuple:
+        return FaceSet, (self.folder,)  # another process maps the files itself
 
     def __len__(self) -> int:
         return len(self.images)
@@ -93,46 +55,36 @@ class FaceSet:
     @property
     def framing(self) -> str:
         """Where the face lies in the pictures: "face", "head", or "none" (whole pictures)."""
-        return framing_of(self.manifest.get("options") or {})
+        return self.manifest.get("options", {}).get("framing", "none")
 
     def tensor(self, rows: np.ndarray) -> Tensor:
         """Rows as a model takes them: (M, C, H, W) float32 in [0, 1], channels last in memory."""
         levels = torch.from_numpy(self.images[rows])  # (M, H, W, C) uint8
         return levels.permute(0, 3, 1, 2).float().div_(255.0)  # (M, C, H, W)
 
-    def split(
-        self,
-        seed: int = 0,
-        fractions: tuple[float, float, float] = (0.8, 0.1, 0.1),
-        by: str = "content",
-    ) -> dict[str, np.ndarray]:
-        """Row numbers of train, val and test, sorted, each face in exactly one.
+    def split(self, seed: int = 0, by: str = "content") -> dict[str, np.ndarray]:
+        """Row numbers of train (80 %), val and test, sorted, each face in exactly one.
 
-        Equal pictures, and pictures of one `person` where that is known, stay together. By
-        content a face's place depends on its own picture and the seed alone, so it does not move
-        when faces are added. A test folder that the source brought (label `part`) stays the test
-        set. `by="order"` cuts the rows in sequence, as neighbouring frames of a film need it.
+        A face's place depends on its own picture and the seed alone; equal pictures, and those of
+        one `person`, stay together, and a test folder that the source brought (label `part`) stays
+        the test set. `by="order"` cuts the rows in sequence, as the frames of a film need it.
         """
-        if by not in ("content", "order"):
-            raise ValueError(f"split by {by!r} is unknown: use 'content' or 'order'")
         if by == "order":
-            ends = np.rint(np.cumsum(fractions) * len(self)).astype(int)
-            return dict(zip(SPLITS, np.split(np.arange(len(self)), ends[:2]), strict=True))
+            ends = np.rint(np.multiply((TRAIN, TRAIN_AND_VAL), len(self))).astype(int)
+            return dict(zip(SPLITS, np.split(np.arange(len(self)), ends), strict=True))
+        if by != "content":
+            raise ValueError(f"split by {by!r} is unknown: use 'content' or 'order'")
         group = self._groups()
         place = _uniform(group, seed)
-        bounds = np.cumsum(fractions)
-        part = np.digitize(place, bounds[:2])  # 0 train, 1 val, 2 test
-        given = self.labels.get("part")
-        if given is not None:
-            tested = np.isin(group, group[given == "test"])
-            part = np.where(place < bounds[0] / (bounds[0] + fractions[1]), 0, 1)
-            part[tested] = 2
+        part = np.digitize(place, (TRAIN, TRAIN_AND_VAL))  # 0 train, 1 val, 2 test
+        if "part" in self.labels:
+            part = np.where(place < TRAIN / TRAIN_AND_VAL, 0, 1)
+            part[np.isin(group, group[self.labels["part"] == "test"])] = 2
         return {name: np.flatnonzero(part == i) for i, name in enumerate(SPLITS)}
 
     def _groups(self) -> np.ndarray:
-        """(N,) uint64, one number for all rows that must stay together."""
-        content = self.labels["content"]
-        person = self.labels.get("person")
+        """(N,) uint64, one number for all rows that must stay together: their smallest content."""
+        content, person = self.labels["content"], self.labels.get("person")
         if person is None:
             return content
         from scipy.sparse import coo_array
@@ -144,54 +96,89 @@ class FaceSet:
         nodes = len(contents) + len(people)  # of a graph that joins each picture to its person
         ends = (of_content[known], len(contents) + of_person)
         edges = coo_array((np.ones(len(known)), ends), shape=(nodes, nodes))
-        component = connected_components(edges, directed=False)[1][of_content]
-        smallest = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
-        np.minimum.at(smallest, component, content)
-        return smallest[component]
+        component = connected_components(edges, directed=False)[1][: len(contents)]
+        _, first, back = np.unique(component, return_index=True, return_inverse=True)
+        return contents[first[back]][of_content]
 
     def conditions(self, names: Sequence[str]) -> np.ndarray:
         """(N, K) float32 for a conditional model: age in centuries, others 0 or 1; NaN unknown.
-
-        Raises:
-            ValueError: the faces carry no such label, and which they carry.
-        """
-        columns = []
-        for name in names:
-            if name not in self.labels:
-                raise ValueError(f"these faces carry no label {name!r}: they have {[*self.labels]}")
-            values = self.labels[name].astype(np.float32)
-            columns.append(np.where(values < 0, np.nan, values) / CONDITION_SCALE.get(name, 1.0))
-        return np.stack(columns, axis=1).astype(np.float32)
+        ValueError: the faces carry no such label in numbers."""
+        columns = [self._known(name) / (100 if name == "age" else 1) for name in names]
+        return np.stack(columns, axis=1, dtype=np.float32)
 
     def balanced_weights(self, label: str = "age", bins: int = 9) -> np.ndarray:
-        """(N,) sampling weights, mean 1, that make `bins` equal ranges of a label equally likely.
-
-        Unknown values get weight 0.
-
-        Raises:
-            ValueError: the label is missing, not in numbers, or known of no face.
-        """
-        if label not in self.labels:
-            raise ValueError(
-                f"these faces carry no label {label!r} to balance: they have {[*self.labels]}"
-            )
-        values = self.labels[label]
-        if values.dtype.kind not in "biuf":
-            raise ValueError(f"the label {label!r} is not in numbers: balance by one that is")
-        known = values >= 0
+        """(N,) sampling weights, mean 1, that make `bins` equal ranges of a label equally likely,
+        0 where it is unknown. ValueError: it is not in numbers, or known of no face."""
+        values = self._known(label)
+        known = ~np.isnan(values)
         if not known.any():
             raise ValueError(f"no face has a known {label!r}: balance by another label")
         edges = np.linspace(values[known].min(), values[known].max() + 1e-6, bins + 1)
         bin_of = np.digitize(values, edges[1:-1])
-        counts = np.bincount(bin_of[known], minlength=bins)
-        weights = np.where(known, 1.0 / np.maximum(counts[bin_of], 1), 0.0)
+        weights = known / np.bincount(bin_of[known], minlength=bins).clip(1)[bin_of]
         return weights / weights.mean()
 
+    def _known(self, label: str) -> np.ndarray:
+        """(N,) a label, NaN where it is unknown."""
+        values = self.labels.get(label, np.array(""))
+        if values.dtype.kind not in "biuf":
+            raise ValueError(f"no label {label!r} in numbers: these faces carry {[*self.labels]}")
+        return np.where(values < 0, np.nan, values)
 
-def framing_of(options: dict[str, Any]) -> str:
-    """The framing that a manifest's options state, or mean where an older version wrote them."""
-    drawn_or_aligned = options.get("align") or options.get("source") == "synthetic"
-    return options.get("framing") or ("face" if drawn_or_aligned else "none")
+
+class JoinedFaceSet(FaceSet):
+    """Several sets as one, in this order, held in memory; `folder` is that of the first.
+    ValueError: they differ in size, framing, normalization or classes."""
+
+    def __init__(self, *parts: FaceSet) -> None:
+        if not parts:
+            raise NotPrepared("no faces were named: give one prepared folder or more")
+        manifests = [part.manifest for part in parts]
+        options = [manifest.get("options", {}) for manifest in manifests]
+        kinds = {(p.image_shape, p.framing, o.get("mask", False), o.get("expose", False))
+                 for p, o in zip(parts, options, strict=True)}  # fmt: skip
+        classes = {tuple(named) for m in manifests if (named := m.get("classes"))}
+        if len(kinds) > 1 or len(classes) > 1:
+            raise ValueError(f"sets of different kinds cannot be joined: {[*kinds]}, {[*classes]}")
+        self.parts, self.folder = parts, parts[0].folder
+        self.manifest = {key: m[key] for m in reversed(manifests) for key in m}
+        self.manifest["source"] = "+".join(dict.fromkeys(m["source"] for m in manifests))
+        self.images = np.concatenate([part.images for part in parts])
+        names = dict.fromkeys(name for part in parts for name in part.labels)
+        self.labels = {name: self._joined(name) for name in names}
+
+    def _joined(self, name: str) -> np.ndarray:
+        columns = [part.labels.get(name, np.full(len(part), -1)) for part in self.parts]
+        if any(column.dtype.kind == "U" for column in columns):  # unknown is an empty text then
+            columns = [np.where(c.astype(str) == "-1", "", c.astype(str)) for c in columns]
+        return np.concatenate(columns)
+
+    def __reduce__(self) -> tuple:
+        return JoinedFaceSet, self.parts
+
+    def split(self, seed: int = 0, by: str = "content") -> dict[str, np.ndarray]:
+        """The splits of all parts, as rows of the whole: a face falls where it does alone."""
+        starts = np.cumsum([0, *map(len, self.parts)])
+        each = [(at, p.split(seed, by)) for at, p in zip(starts, self.parts, strict=False)]
+        return {name: np.concatenate([at + rows[name] for at, rows in each]) for name in SPLITS}
+
+
+def load_faces(source: str | Path | Sequence[str | Path], root: str | Path = "data") -> FaceSet:
+    """Open prepared faces by folder, or by a source's name under `root`; several as one set.
+    `synthetic` is drawn on first use; NotPrepared names the command that prepares another."""
+    if not isinstance(source, str | Path):
+        return JoinedFaceSet(*(load_faces(one, root) for one in source))
+    for folder in (Path(source), Path(root) / source):
+        if (folder / "manifest.json").is_file():
+            return FaceSet(folder)
+    if source == "synthetic":
+        import facevae  # the preparation stands above this module: by the public name alone
+
+        return facevae.prepare(source, out=folder)
+    raise NotPrepared(
+        f"no prepared faces for {str(source)!r} under {root}: make them with "
+        f"`python -m facevae prepare {source} --out {folder}`"
+    )
 
 
 def _uniform(keys: np.ndarray, seed: int) -> np.ndarray:
@@ -202,40 +189,6 @@ def _uniform(keys: np.ndarray, seed: int) -> np.ndarray:
         x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
         x ^= x >> np.uint64(31)
     return (x >> np.uint64(11)) / 2.0**53
-
-
-def load_faces(
-    source: str | Path | Sequence[str | Path], root: str | Path = "data", size: int | None = None
-) -> FaceSet:
-    """Open prepared faces by folder, or by a source's name under `root`; several as one set.
-
-    `synthetic` is drawn on first use (5,000 faces of 64×64, about half a minute); every other
-    source must have been prepared.
-
-    Raises:
-        NotPrepared: and the command that prepares them.
-        ValueError: several sets that do not fit together, and why.
-    """
-    if not isinstance(source, str | Path):
-        from facevae.data.joined import join_faces
-
-        return join_faces([load_faces(one, root, size) for one in source])
-    if (Path(source) / "manifest.json").is_file():
-        return FaceSet(Path(source))
-    name = str(source)
-    found = sorted(Path(root).glob(f"{name}*/manifest.json")) if name.isidentifier() else []
-    for manifest in found:
-        faces = FaceSet(manifest.parent)
-        if faces.manifest["source"] == name and size in (None, *faces.images.shape[1:3]):
-            return faces
-    if name == "synthetic":
-        import facevae  # the preparation stands above this module: by the public name alone
-
-        return facevae.prepare(name, out=Path(root) / f"{name}{size or 64}", size=size or 64)
-    raise NotPrepared(
-        f"no prepared faces for {name!r} under {root}: make them with "
-        f"`python -m facevae prepare {name} --out {Path(root) / name}`"
-    )
 
 
 def evenly(rows: np.ndarray, most: int | None) -> np.ndarray:

@@ -2,176 +2,225 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import itertools
-import os
+import json
 import shutil
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from joblib import Parallel, delayed
 from PIL import Image, ImageOps
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from facevae.data.archives import BadSource, Item
+import facevae
 from facevae.data.face_set import FaceSet, NotPrepared
 from facevae.data.normalization import normalize
-from facevae.data.sampled import load_studio, sampled_faces
-from facevae.data.sources import open_source
-from facevae.data.synthetic import drawn_faces
-from facevae.data.writer import PARTIAL, FaceSetWriter, Options, Row, digest
+from facevae.data.sources import BadSource, Item, open_source
+from facevae.data.synthetic import draw_faces
 from facevae.imaging.alignment import FRAMINGS, NoFaceFound, locate
 from facevae.imaging.photo import open_photo
+from facevae.io import claim, replacing, write_text
+from facevae.models.conditions import changed
 
-DRAWN_FACES = 5_000
-MAX_SIZE = 1024  # pixels
 READY = ("frey", "synthetic", "studio")  # sources of pictures that are framed and sized already
 BATCH = 64  # pictures; an interruption loses no more than a few such batches
+PARTIAL = ".partial"  # folder of the batches that are done: an interrupted run goes on from them
 CELEBA_SIZE, CELEBA_HEAD = (178, 218), (19, 48, 159, 188)  # official pictures, their `head` crop
+ADULTS_ONLY = {"Beard", "Mustache", "Bald", "Gray_Hair", "Heavy_Makeup"}
 
 
 def prepare(
-    source: str,
-    path: str | Path | None = None,
-    out: str | Path = "data/faces",
-    size: int = 64,
-    framing: str = "face",
-    workers: int | None = None,
-    count: int = DRAWN_FACES,
-    seed: int = 0,
-    progress: bool = True,
-    mask: bool = False,
-    expose: bool = False,
-) -> FaceSet:
+    source: str, path: str | Path | None = None, out: str | Path = "data/faces", size: int = 64,
+    framing: str = "face", workers: int | None = None, count: int = 5_000, seed: int = 0,
+    progress: bool = True, mask: bool = False, expose: bool = False,
+) -> FaceSet:  # fmt: skip
     """Prepare a source into the folder `out`; on a finished folder return at once.
 
     Args:
-        source: a name in `sources.SOURCES`, `hub:NAME`, `synthetic` (drawn from known factors) or
-            `studio` (faces of nobody, sampled from a trained model).
-        path: the archive, folder or file it is in; for `studio` a model's folder, by default the
-            shipped one; for synthetic, lfw and hub none.
-        size: side of the crops in pixels (Frey Face keeps its own 28×20).
-        framing: "face" or "head": find and align each face, and skip pictures without one;
-            "none": take a plain centred square. Frey Face is always "none", a drawn face "face",
-            and a sampled one framed as its model's faces.
-        workers: processes; all cores by default.
-        count, seed: faces to draw, for synthetic and studio.
-        mask, expose: grey out the background, even the light; see `normalization`. A model
-            trained on normalized faces must be given normalized ones.
+        source: one of `SOURCES`, `hub:NAME`, `synthetic` (`count` faces drawn from known factors)
+            or `studio` (sampled from a trained model, whose folder `path` is).
+        size, framing: side of the crops in pixels; "face" or "head" aligns each face and skips
+            pictures without one, "none" takes a centred square. Frey Face, drawn and sampled
+            faces have their own framing.
+        mask, expose: grey out the background, even the light; see `normalization`.
 
     Raises:
         BadSource, NotPrepared: what is wrong and what to do.
     """
-    if not 8 <= size <= MAX_SIZE:
-        raise BadSource(f"faces of {size} pixels: ask for 8 or more, {MAX_SIZE} at most")
-    if count < 1 or workers is not None and workers < 1:
-        raise BadSource(f"{count} faces by {workers} processes: ask for 1 or more of each")
-    if framing not in FRAMINGS:
-        raise BadSource(f"the framing {framing!r} is unknown: use one of {', '.join(FRAMINGS)}")
-    if source == "frey" and (mask or expose):
-        raise BadSource("Frey Face is neither masked nor exposed: its frame is its own")
-    studio = load_studio(path) if source == "studio" else None
-    own = {"frey": "none", "synthetic": "face", "studio": studio.framing if studio else ""}
-    framing = own.get(source, framing)
-    if framing == "head" and (mask or expose):
+    if not 8 <= size <= 1024 or count < 1 or framing not in FRAMINGS:
+        raise BadSource(
+            f"{count} faces of {size} pixels in the framing {framing!r}: ask for 1 or more, for 8 "
+            f"to 1024 pixels, and for one of {', '.join(FRAMINGS)}"
+        )
+    out, notes = Path(out), {"total": count}
+    if source == "studio":
+        studio = facevae.Studio.load(path) if path else facevae.Studio.load()
+        framing, items = studio.framing, _sampled(studio, size, count, seed)
+    elif source == "synthetic":
+        framing, items = "face", _drawn(count, size, seed)
+    else:
+        framing = "none" if source == "frey" else framing
+        items = open_source(source, path, notes)
+    if (framing == "head" or source == "frey") and (mask or expose):
         raise BadSource("mask and expose are made for the framing 'face': leave them out")
-    where = [str(Path(path).resolve())] if path is not None else []
-    where += [f"{count} drawn with seed {seed}"] if source in ("synthetic", "studio") else []
-    options = Options(source, ", ".join(where), size, framing, mask=mask, expose=expose)
-    out = Path(out)
+    options = {
+        "source": source, "path": str(Path(path).resolve()) if path else "", "size": size,
+        "framing": framing, "mask": mask, "expose": expose,
+    } | ({"count": count, "seed": seed} if source in ("synthetic", "studio") else {})  # fmt: skip
     if (out / "manifest.json").is_file():
         faces = FaceSet(out)
-        if not options.match(faces.manifest.get("options")):
+        if faces.manifest.get("options") != options:
             raise NotPrepared(f"{out} holds faces prepared in another way: choose another folder")
-        shutil.rmtree(out / PARTIAL, ignore_errors=True)  # of a run killed at its very end
         return faces
-    notes: dict[str, Any] = {}
-    if studio:
-        items = sampled_faces(studio, size, count, seed, notes)
-    elif source == "synthetic":
-        items = drawn_faces(count, size, seed, notes)
-    else:
-        items = open_source(source, path, notes)
-    writer = FaceSetWriter(out, options)
-    done = len(writer.rows)
-    with tqdm(desc=f"preparing {source}", unit=" faces", initial=done, disable=not progress) as bar:
-        for batch in _prepared(items, options, workers, done):
-            bar.total = notes.get("total")  # known from the first picture on
-            writer.add(*zip(*batch, strict=True))
+    claim(out)
+    folder, stamp = out / PARTIAL, out / PARTIAL / "options.json"
+    if not stamp.is_file() or json.loads(stamp.read_text()) != options:
+        shutil.rmtree(folder, ignore_errors=True)
+        write_text(stamp, json.dumps(options))
+    with tqdm(desc=f"preparing {source}", unit=" faces", disable=not progress) as bar:
+        run = Parallel(1 if source in READY else workers or -1, return_as="generator")
+        try:
+            for done in run(_tasks(items, options, folder, bar, notes)):
+                bar.update(done)
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a worker process was killed, perhaps for lack of memory: run the same command "
+                "again with fewer --workers; it continues from here"
+            ) from error
+    return _finish(out, options, notes)
+
+
+def _tasks(
+    items: Iterator[Item], options: dict[str, Any], folder: Path, bar: tqdm, notes: dict[str, Any]
+) -> Iterator[Any]:
+    """Calls of `prepare_batch` for the batches that are still to prepare."""
+    for number in itertools.count():
+        if not (batch := list(itertools.islice(items, BATCH))):
+            return
+        bar.total, file = notes["total"], folder / f"{number:06d}.npz"
+        if file.is_file():
+            bar.initial += len(batch)  # what an earlier run did tells nothing of the speed
             bar.update(len(batch))
-    return writer.finish({key: value for key, value in notes.items() if key != "total"})
+        else:
+            pictures = [(item.name, item.labels, _content(item)) for item in batch]
+            yield delayed(prepare_batch)(pictures, options, file)
 
 
-def _prepared(
-    items: Iterator[Item], options: Options, workers: int | None, skip: int
-) -> Iterator[list[tuple[Row, np.ndarray | None]]]:
-    """Batches of the items after the first `skip`, prepared in worker processes, in order."""
-
-    def read(item: Item) -> tuple[str, Any, dict]:  # that can travel to a worker
-        try:
-            return item.name, item.read(), item.labels
-        except OSError as error:
-            return item.name, error, item.labels
-
-    pictures = map(read, itertools.islice(items, skip, None))
-    batches = iter(lambda: list(itertools.islice(pictures, BATCH)), [])
-    first = next(batches, [])
-    allowed = getattr(os, "sched_getaffinity", None)  # fewer than there are, in a container
-    workers = workers or (len(allowed(0)) if allowed else os.cpu_count() or 1)
-    alone = workers == 1 or options.source in READY or len(first) < BATCH
-    processes = 0 if alone else workers  # 0: in this process, where others would not pay
-    # the sampler runs here: it hands each worker the bytes that it shall prepare
-    loader = DataLoader(
-        _Prepare(options),
-        batch_sampler=itertools.chain([first], batches),
-        num_workers=processes,
-        collate_fn=list,
-        multiprocessing_context="spawn" if processes else None,
-        generator=torch.Generator(),
-    )
+def _content(item: Item) -> Any:
+    """What an item reads, or the error that says why not: either can travel to a worker."""
     try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise OSError(
-            "a worker process was killed, perhaps for lack of memory: run the same command again "
-            "with fewer --workers; it continues from here"
-        ) from error
+        return item.read()
+    except OSError as error:
+        return error
 
 
-class _Prepare(Dataset):
-    """Indexed by an item that has been read: gives its row, and its image where there is one."""
-
-    def __init__(self, options: Options) -> None:
-        self.options = options
-
-    def __getitem__(self, item: tuple[str, Any, dict]) -> tuple[Row, np.ndarray | None]:
-        name, content, labels = item
+def prepare_batch(pictures: list[tuple], options: dict[str, Any], file: Path) -> int:
+    """Write the crops of pictures (name, labels, content), and a row about each, as one file."""
+    rows, images = [], []
+    for name, labels, content in pictures:
+        row = {"name": name, "labels": labels}
         try:
-            image = prepare_picture(content, self.options)
+            images.append(prepare_picture(content, options))
+            # a hash of the file as it came: crops differ between libraries, splits must not
+            digest = hashlib.blake2b(content, digest_size=8).digest()
+            row |= {"shape": images[-1].shape, "content": int.from_bytes(digest, "little")}
         except (ValueError, OSError) as error:
-            reason = "no face found" if isinstance(error, NoFaceFound) else str(error)
-            return Row(name, labels, reason=reason), None
-        data = content if isinstance(content, bytes) else content.tobytes()
-        return Row(name, labels, digest(data), image.shape), image
+            row["skipped"] = "no face found" if isinstance(error, NoFaceFound) else str(error)
+        rows.append(row)
+    with replacing(file) as temporary:
+        np.savez(temporary, images=np.array(images, np.uint8), rows=json.dumps(rows))
+    return len(rows)
 
 
-def prepare_picture(content: bytes | np.ndarray | OSError, options: Options) -> np.ndarray:
-    """(H, W, C) uint8 of one picture; ValueError or OSError says why not."""
+def prepare_picture(content: Any, options: dict[str, Any]) -> np.ndarray:
+    """(H, W, C) uint8 of one picture, bytes or an array; ValueError or OSError says why not."""
     if isinstance(content, OSError):
         raise content
-    if options.source in READY:
-        return normalize(np.asarray(content), options.mask, options.expose)
-    photo = open_photo(io.BytesIO(content) if isinstance(content, bytes) else content)
-    size = (options.size, options.size)
-    if options.framing == "none":
-        crop = ImageOps.fit(photo, size, Image.Resampling.LANCZOS)
-    elif (options.source, options.framing, photo.size) == ("celeba", "head", CELEBA_SIZE):
-        crop = photo.resize(size, Image.Resampling.BICUBIC, box=CELEBA_HEAD)
-    else:
-        crop = locate(photo, options.framing).alignment.crop(photo, options.size)
-    return normalize(np.asarray(crop), options.mask, options.expose)
+    source, framing, side = options["source"], options["framing"], options["size"]
+    crop = content
+    if source not in READY:
+        photo = open_photo(io.BytesIO(content))
+        if framing == "none":
+            crop = ImageOps.fit(photo, (side, side), Image.Resampling.LANCZOS)
+        elif (source, framing, photo.size) == ("celeba", "head", CELEBA_SIZE):
+            crop = photo.resize((side, side), Image.Resampling.BICUBIC, box=CELEBA_HEAD)
+        else:
+            crop = locate(photo, framing).alignment.crop(photo, side)
+    return normalize(np.asarray(crop), options["mask"], options["expose"])
+
+
+def _finish(out: Path, options: dict[str, Any], notes: dict[str, Any]) -> FaceSet:
+    """Join the batches to the three files of a FaceSet; the manifest says that they are whole."""
+    files = sorted((out / PARTIAL).glob("*.npz"))
+    rows = [row for file in files for row in json.loads(str(np.load(file)["rows"]))]
+    faces, skipped = [row for row in rows if "content" in row], dict[str, list[str]]()
+    for row in rows:
+        if "skipped" in row:
+            skipped.setdefault(row["skipped"], []).append(row["name"])
+    if not faces:
+        first = f"{rows[0]['name']}: {rows[0]['skipped']}" if rows else "nothing there"
+        raise BadSource(f"no face could be prepared; the first one: {first}")
+    about = {"descr": "|u1", "fortran_order": False, "shape": (len(faces), *faces[0]["shape"])}
+    with replacing(out / "images.npy") as temporary, open(temporary, "wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, about)
+        for file in files:
+            stream.write(np.load(file)["images"].tobytes())
+    names = dict.fromkeys(name for row in faces for name in row["labels"])
+    labels = {name: _column([row["labels"].get(name) for row in faces]) for name in names}
+    labels["content"] = np.array([row["content"] for row in faces], np.uint64)
+    if faces[0]["name"]:  # drawn faces have none
+        labels["name"] = np.array([row["name"] for row in faces])
+    with replacing(out / "labels.npz") as temporary:
+        np.savez(temporary, allow_pickle=False, **labels)
+    manifest = notes | {
+        "source": options["source"].split(":")[0], "faces": len(faces), "seen": len(rows),
+        "skipped": skipped, "skipped_counts": {why: len(who) for why, who in skipped.items()},
+        "duplicates": len(faces) - len(np.unique(labels["content"])), "options": options,
+    }  # fmt: skip
+    write_text(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
+    shutil.rmtree(out / PARTIAL)
+    return FaceSet(out)
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """A label (N,) of numbers or texts; None is unknown, −1 or an empty text."""
+    unknown = "" if any(isinstance(value, str) for value in values) else -1
+    column = np.array([unknown if value is None else value for value in values])
+    return column.astype(np.float32) if column.dtype.kind == "f" else column
+
+
+def _drawn(count: int, size: int, seed: int) -> Iterator[Item]:
+    """The faces of `draw_faces` with their factors as labels."""
+    images, factors = draw_faces(count, size, seed)
+    for i, image in enumerate(images):
+        yield Item("", image.copy, {name: values[i].item() for name, values in factors.items()})
+
+
+def _sampled(studio: facevae.Studio, size: int, count: int, seed: int) -> Iterator[Item]:
+    """Faces (S, S, 3) of nobody, labelled with the conditions that were asked for."""
+    conditions, rng = studio.model.config.conditions, np.random.default_rng(seed)
+    known = {"Male" if name == "gender" else name for name in conditions}
+    names = [name for name in studio.attributes if name in known]
+
+    def sample(labels: dict[str, int], one: int) -> np.ndarray:
+        wanted = {name: 2.0 * labels[name] - 1 for name in names}
+        (face,) = studio.sample(1, seed=one, age=labels.get("age"), attributes=wanted)
+        return np.asarray(ImageOps.fit(face.convert("RGB"), (size, size), Image.Resampling.LANCZOS))
+
+    for i in range(count):
+        age, has = int(rng.integers(5, 81)), torch.from_numpy(rng.random((1, len(names))) < 0.4)
+        has = has.float()
+        for k in rng.permutation(len(names)).tolist():  # what excludes or brings what
+            grown = age >= 18 or names[k] not in ADULTS_ONLY
+            has = changed(names, has, {names[k]: 2 * has[0, k].item() - 1 if grown else -1.0})
+        labels = dict(zip(names, has[0].int().tolist(), strict=True))
+        labels |= {"gender": 1 - labels["Male"]} if "Male" in names else {}
+        labels |= {"age": age} if "age" in known and studio.can_age else {}
+        yield Item(f"sample{i:06d}", partial(sample, labels, int(rng.integers(2**31))), labels)

@@ -1,124 +1,206 @@
-"""Sources of faces: each is a generator that yields pictures, not yet read, with their labels.
+"""Sources of faces: an archive's path → pictures, not yet read, with their labels (unknown: −1).
 
-A source takes the path of its archive and a dict of notes for the manifest: `total` is the number
-of pictures where it is known, `incomplete_labels` names those of which a label is missing.
+Each source notes for the manifest what the labels do not tell, and the `total` of its pictures.
 """
 
 from __future__ import annotations
 
+import csv
+import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+import tarfile
+import zipfile
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from facevae.data.archives import Archive, BadSource, Item, first_line, match_paths, read_table
-
-RESERVED_LABELS = ("name", "content")  # that every FaceSet has of its own
+PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+MAX_PICTURE_BYTES = 64 << 20
 MAX_AGE = 120  # years; an age beyond it, or under 0, is a slip: it counts as unknown
-UTKFACE_NAME = re.compile(r"^(\d{1,3})_([01])_([0-4])_\d+")  # [age]_[gender]_[race]_[date]
+UTKFACE_NAME = re.compile(r"\d{1,3}_([01])_([0-4])_\d+")  # [age]_[gender]_[race]_[date]
 MORPH_COLUMNS = {  # label → names of its column, the usual one first
-    "photo": ("photo", "path", "file", "filename", "image"),
-    "age": ("age",),
-    "gender": ("gender", "sex"),
-    "person": ("id_num", "id", "person"),
-    "race": ("race",),
-}
-RACES = {"W": 0, "B": 1, "A": 2, "H": 4, "O": 4}  # MORPH-2's letters → UTKFace's numbers
+    "photo": ("photo", "path", "file", "filename", "image"), "age": ("age",),
+    "gender": ("gender", "sex"), "person": ("id_num", "id", "person"), "race": ("race",),
+}  # fmt: skip
+RACES = {"W": 0, "B": 1, "A": 2, "H": 4, "O": 4, "0": 0, "1": 1, "2": 2, "3": 3, "4": 4}
+Labels = dict[str, Any]  # to whole numbers or texts
+Files = dict[str, Callable[[], bytes]]  # name → reader
+
+
+class BadSource(ValueError):
+    """A source that is not there or not of the expected layout."""
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+class Item(NamedTuple):
+    """One picture: `read()` gives its bytes or a uint8 array; labels as they were found."""
+
+    name: str
+    read: Callable[[], Any]
+    labels: Labels = {}
+
+
+def open_archive(path: Path, notes: dict) -> tuple[Files, list[str]]:
+    """Readers of the files in a folder, .tar(.gz) or .zip, and the names of the pictures. Nothing
+    is unpacked to disk, so no member's path does harm. OSError: a file is damaged or too large."""
+    if not path.exists():
+        raise BadSource(f"there is no folder or archive {path}: check the path")
+    files: Files = {}
+    try:
+        for name, size, read in _members(path):
+            parts = PurePosixPath(name).parts
+            if not parts[-1].startswith(".") and "__MACOSX" not in parts:
+                files[name] = partial(_checked, size, read)
+    except Exception as error:  # damage raises of many kinds, zlib's and struct's among them
+        raise BadSource(
+            f"{path} is neither a folder nor a whole .tar, .tar.gz or .zip ({first_line(error)}): "
+            "download it again"
+        ) from error
+    pictures = [name for name in files if name.lower().endswith(PICTURES)]
+    if not pictures:
+        raise BadSource(f"{path} holds no pictures: if it holds archives, unpack them")
+    notes["total"] = len(pictures)
+    return files, pictures
+
+
+def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
+    """Name, size and reader of each file."""
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            yield file.relative_to(path).as_posix(), file.stat().st_size, file.read_bytes
+    elif zipfile.is_zipfile(path):
+        packed = zipfile.ZipFile(path)
+        for info in packed.infolist():
+            if not info.is_dir():
+                yield info.filename, info.file_size, partial(packed.read, info)
+    else:
+        tar = tarfile.open(path)  # noqa: SIM115  (read from as long as the readers live)
+        for member in filter(tarfile.TarInfo.isfile, tar):
+            yield member.name, member.size, lambda m=member: tar.extractfile(m).read()  # type: ignore
+
+
+def _checked(size: int, read: Callable[[], bytes]) -> bytes:
+    if size > MAX_PICTURE_BYTES:
+        raise OSError(f"{size} bytes are too many for one picture")
+    try:
+        return read()
+    except Exception as error:  # as above; a missing password is another kind
+        raise OSError(f"it cannot be read: {first_line(error)}") from error
+
+
+def _text(files: Files, ending: str, needed: bool = True) -> str:
+    """The text of the file with this ending; BadSource where it is missing or not UTF-8."""
+    name = next((name for name in files if name.lower().endswith(ending)), "")
+    if needed and not name:
+        raise BadSource(f"there is no file that ends in {ending}: check the layout of the archive")
+    try:
+        return files[name]().decode("utf-8-sig") if name else ""
+    except UnicodeDecodeError as error:
+        raise BadSource(f"{name} is not UTF-8 text: save it as UTF-8") from error
 
 
 def utkface(path: Path, notes: dict) -> Iterator[Item]:
     """[age]_[gender]_[race]_[date].jpg…: age in years, gender 0 male 1 female, race 0 … 4."""
-    archive, names = _opened(path, notes)
-    for name in names:
+    files, pictures = open_archive(path, notes)
+    for name in pictures:
         file = PurePosixPath(name).name
-        match = UTKFACE_NAME.match(file)
         # where a field is missing nothing says which: the age alone can be trusted
-        gender, race = (int(match[2]), int(match[3])) if match else (-1, -1)
+        fields = UTKFACE_NAME.match(file)
+        gender, race = map(int, fields.groups()) if fields else (-1, -1)
         labels = {"age": _years(file.split("_")[0]), "gender": gender, "race": race}
-        yield _noted(archive.item(name, **labels), notes)
+        yield Item(name, files[name], labels)
 
 
 def celeba(path: Path, notes: dict) -> Iterator[Item]:
     """img_align_celeba/ and list_attr_celeba.txt: 40 attributes as 0 and 1; `person` where
     identity_CelebA.txt is there."""
-    archive, pictures = _opened(path, notes)
-    lines = archive.text("list_attr_celeba.txt").splitlines()
-    if len(lines) < 2 or "Smiling" not in lines[1]:
+    files, pictures = open_archive(path, notes)
+    rows = [line.split() for line in _text(files, "list_attr_celeba.txt").splitlines()]
+    attributes = rows[1] if len(rows) > 1 else []
+    if "Smiling" not in attributes:
         raise BadSource("list_attr_celeba.txt lacks its two header lines: download it again")
-    attributes = lines[1].split()
-    identities = {}
-    if archive.find("identity_celeba.txt"):
-        pairs = map(str.split, archive.text("identity_celeba.txt").splitlines())
-        identities = {p[0]: int(p[1]) for p in pairs if len(p) == 2 and p[1].isdecimal()}
-    where = {PurePosixPath(name).name: name for name in pictures}
-    rows = [row.split() for row in lines[2:] if row.strip()]
-    present = [row for row in rows if row[0] in where]
-    notes |= {"total": len(present), "missing_images": len(rows) - len(present)}
-    for name, *values in present:
-        known = [{"1": 1, "-1": 0}.get(value, -1) for value in values]
-        if len(known) != len(attributes):  # nothing says which of them is missing
-            known = [-1] * len(attributes)
-        labels: dict[str, int | str] = dict(zip(attributes, known, strict=True))
+    values = {row[0]: row[1:] for row in rows[2:] if row}
+    people = _text(files, "identity_celeba.txt", needed=False)
+    person = {file: int(number) for file, number in re.findall(r"(\S+) +(\d+)", people)}
+    pictures = [name for name in pictures if PurePosixPath(name).name in values]
+    notes["total"] = len(pictures)
+    for name in pictures:
+        file = PurePosixPath(name).name
+        whole = len(values[file]) == len(attributes)  # else nothing says which of them is missing
+        signs = values[file] if whole else attributes
+        known = [{"1": 1, "-1": 0}.get(sign, -1) for sign in signs]
+        labels: Labels = dict(zip(attributes, known, strict=True))
         for label, opposite in (("gender", "Male"), ("Beard", "No_Beard")):
-            labels[label] = {0: 1, 1: 0}.get(int(labels.get(opposite, -1)), -1)
-        if identities:
-            labels["person"] = identities.get(name, -1)
-        yield _noted(archive.item(where[name], **labels), notes)
+            labels[label] = {0: 1, 1: 0}.get(labels.get(opposite, -1), -1)
+        if person:
+            labels["person"] = person.get(file, -1)
+        yield Item(name, files[name], labels)
 
 
 def folders(path: Path, notes: dict) -> Iterator[Item]:
     """Class folders such as smile/ and non_smile/, perhaps under train/ and test/."""
-    archive, names = _opened(path, notes)
-    kinds = sorted({PurePosixPath(name).parent.name for name in names})
+    files, pictures = open_archive(path, notes)
+    notes["classes"] = kinds = sorted({PurePosixPath(name).parent.name for name in pictures})
     if len(kinds) < 2:
-        raise BadSource(
-            f"{path} holds pictures in {len(kinds)} folder(s): give each class a folder"
-        )
-    notes["classes"] = kinds
-    for name in names:
-        parents = [part.lower() for part in PurePosixPath(name).parts[:-1]]
-        kind = PurePosixPath(name).parent.name
-        labels: dict[str, int | str] = {"class": kinds.index(kind)}
+        raise BadSource(f"{path} holds pictures in one folder only: give each class a folder")
+    for name in pictures:
+        kind, above = PurePosixPath(name).parent.name, name.lower().split("/")[:-1]
+        labels: Labels = {"class": kinds.index(kind)}
         if "smil" in kind.lower():
             labels["Smiling"] = int(not kind.lower().startswith(("non", "not", "no_")))
-        if {"train", "test"} & set(parents):
-            labels["part"] = "test" if "test" in parents else "train"
-        yield archive.item(name, **labels)
+        if {"train", "test"} & set(above):
+            labels["part"] = "test" if "test" in above else "train"
+        yield Item(name, files[name], labels)
 
 
 def morph2(path: Path, notes: dict) -> Iterator[Item]:
     """Pictures and a CSV of MORPH-2's columns: a picture's path, age, gender (M or F), perhaps
     the person and the race. All-Age-Faces comes in the same shape."""
-    archive, names = _opened(path, notes)
-    rows = read_table(archive.text(".csv"))
-    header = [*rows[0]] if rows else []
-    column = {label: next((n for n in usual if n in header), None)
-              for label, usual in MORPH_COLUMNS.items()}  # fmt: skip
-    lacking = [label for label in ("photo", "age", "gender") if column[label] is None]
-    if lacking:
-        wanted = "; ".join(f"{label}: {' or '.join(MORPH_COLUMNS[label])}" for label in lacking)
-        raise BadSource(
-            f"the CSV of {path} has {', '.join(header) or 'no rows'}: it needs columns separated "
-            f"by commas and named as usual ({wanted})"
-        )
-    found = match_paths([row[column["photo"] or ""] for row in rows], names)
-    notes |= {"total": len(rows) - found.count(None), "missing_images": found.count(None)}
-    for name, row in zip(found, rows, strict=True):
-        if name is None:
-            continue
-        cells = {label: row[title].strip() for label, title in column.items() if title}
-        labels: dict[str, int | str] = {"age": _years(cells["age"])}
-        labels["gender"] = {"M": 0, "F": 1}.get(cells["gender"].upper()[:1], -1)
-        if "race" in cells:
-            digit = cells["race"] in ("0", "1", "2", "3", "4")
-            labels["race"] = (
-                int(cells["race"]) if digit else RACES.get(cells["race"][:1].upper(), -1)
+    files, pictures = open_archive(path, notes)
+    try:
+        header, *rows = [*csv.reader(io.StringIO(_text(files, ".csv"), newline=None))] or [[]]
+    except csv.Error as error:
+        raise BadSource(f"the CSV of {path} cannot be read ({error}): save it again") from error
+    header = [name.strip().lower() for name in header]
+    place = {label: header.index(name) for label, usual in MORPH_COLUMNS.items()
+             for name in reversed(usual) if name in header}  # fmt: skip
+    for label in ("photo", "age", "gender"):
+        if label not in place:
+            raise BadSource(
+                f"the CSV of {path} has the columns {', '.join(header)}: it needs, separated by "
+                f"commas, one of {', '.join(MORPH_COLUMNS[label])}"
             )
-        if cells.get("person"):
-            labels["person"] = cells["person"]
-        yield _noted(archive.item(name, **labels), notes)
+    where: dict[str, str] = {}  # each ending of a path → its picture, "" where there are several
+    for name in pictures:
+        parts = name.split("/")
+        for ending in ("/".join(parts[i:]) for i in range(len(parts))):
+            where[ending] = "" if ending in where else name
+    for row in rows:
+        cell = {label: (row[i] if i < len(row) else "").strip() for label, i in place.items()}
+        photo = cell["photo"].replace("\\", "/").lstrip("./")
+        name = where.get(photo, where.get(PurePosixPath(photo).name, ""))
+        if not name:
+            continue
+        labels: Labels = {"age": _years(cell["age"])}
+        labels["gender"] = {"M": 0, "F": 1}.get(cell["gender"].upper()[:1], -1)
+        if "race" in cell:
+            labels["race"] = RACES.get(cell["race"].upper()[:1], -1)
+        if cell.get("person"):
+            labels["person"] = cell["person"]
+        yield Item(name, files[name], labels)
+
+
+def _years(text: str) -> int:
+    """An age from a name or a table; −1 where it is none, or none that anybody has."""
+    try:
+        years = int(float(text))
+    except (ValueError, OverflowError):
+        return -1
+    return years if 0 <= years <= MAX_AGE else -1
 
 
 def frey(path: Path, notes: dict) -> Iterator[Item]:
@@ -126,29 +208,12 @@ def frey(path: Path, notes: dict) -> Iterator[Item]:
     from scipy.io import loadmat
 
     try:
-        frames = loadmat(path)["ff"]
-        if frames.dtype != np.uint8:
-            raise TypeError(f"its ff is of {frames.dtype}, not uint8")
-        frames = frames.T.reshape(-1, 28, 20, 1)  # (560, N) -> (N, 28, 20, 1)
+        frames = loadmat(path)["ff"].astype("uint8", casting="no").T.reshape(-1, 28, 20, 1)
     except Exception as error:  # scipy raises of many kinds, zlib's and struct's among them
-        raise BadSource(
-            f"{path} is not frey_rawface.mat ({first_line(error)}): download it again"
-        ) from error
+        raise BadSource(f"{path} is not frey_rawface.mat ({first_line(error)})") from error
     notes["total"] = len(frames)
     for i, frame in enumerate(frames):
-        yield Item(f"frame{i:04d}", partial(np.asarray, frame))
-
-
-def lfw(path: Path | None, notes: dict) -> Iterator[Item]:
-    """Labeled Faces in the Wild through scikit-learn's fetcher, which downloads it once."""
-    from sklearn.datasets import fetch_lfw_people
-
-    people = fetch_lfw_people(data_home=path, color=True, resize=1.0, slice_=None)
-    notes["total"] = len(people.images)
-    for i, (image, who) in enumerate(zip(people.images, people.target, strict=True)):
-        levels = (image * (255 if image.max() <= 1 else 1)).astype(np.uint8)
-        labels: dict[str, int | str] = {"person": str(people.target_names[who])}
-        yield Item(f"lfw{i:05d}", partial(np.asarray, levels), labels)
+        yield Item(f"frame{i:04d}", frame.copy)
 
 
 def hub(name: str, notes: dict) -> Iterator[Item]:
@@ -156,57 +221,20 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
     import datasets
 
     try:
-        whole = datasets.load_dataset(name, split="train")
+        rows = datasets.load_dataset(name, split="train")
+        image = next(c for c, kind in rows.features.items() if isinstance(kind, datasets.Image))
     except Exception as error:  # the library raises of many kinds for what it cannot load
-        raise BadSource(f"the dataset {name} cannot be loaded: {first_line(error)}") from error
-    columns = [c for c, kind in whole.features.items() if isinstance(kind, datasets.Image)]
-    if not columns:
-        raise BadSource(f"the dataset {name} has no image column among {whole.column_names}")
-    whole = whole.cast_column(columns[0], datasets.Image(decode=False))
-    notes["total"] = len(whole)
-    plain = [c for c, kind in whole.features.items() if getattr(kind, "dtype", "") in
-             ("int8", "int16", "int32", "int64", "bool", "string")
-             and c not in RESERVED_LABELS]  # fmt: skip
-    texts = {c for c in plain if whole.features[c].dtype == "string"}
-    for i, row in enumerate(whole.select_columns(plain)):
-        labels = {c: str(value or "") if c in texts else -1 if value is None else int(value)
-                  for c, value in row.items()}  # fmt: skip
-        yield Item(f"row{i:06d}", partial(_hub_bytes, whole, i, columns[0]), labels)
+        raise BadSource(f"{name} cannot be loaded as pictures: {first_line(error)}") from error
+    notes["total"] = len(rows)
+    for i, row in enumerate(rows.cast_column(image, datasets.Image(decode=False))):
+        picture = row.pop(image)
+        labels = {c: value if isinstance(value, str) else int(value) for c, value in row.items()
+                  if isinstance(value, int | str) and c not in ("name", "content")}  # fmt: skip
+        data = picture["bytes"] or Path(picture["path"]).read_bytes()
+        yield Item(f"row{i:06d}", partial(bytes, data), labels)
 
 
-def _hub_bytes(rows: Sequence[dict], row: int, column: str) -> bytes:
-    cell = rows[row][column]
-    return cell["bytes"] if cell["bytes"] is not None else Path(cell["path"]).read_bytes()
-
-
-def _opened(path: Path, notes: dict) -> tuple[Archive, list[str]]:
-    """An archive and the names of its pictures."""
-    archive = Archive(path)
-    if archive.damage:
-        notes["damage"] = archive.damage
-    names = archive.pictures()
-    notes["total"] = len(names)
-    return archive, names
-
-
-def _noted(item: Item, notes: dict) -> Item:
-    if -1 in item.labels.values():
-        notes.setdefault("incomplete_labels", []).append(item.name)
-    return item
-
-
-def _years(text: str) -> int:
-    """An age from a name or a table; −1 where it is none, or none that anybody has."""
-    try:
-        years = int(float(text or ""))
-    except (ValueError, OverflowError):
-        return -1
-    return years if 0 <= years <= MAX_AGE else -1
-
-
-SOURCES: dict[str, Callable[..., Iterator[Item]]] = {
-    source.__name__: source for source in (utkface, celeba, folders, morph2, frey, lfw)
-}
+SOURCES = {source.__name__: source for source in (utkface, celeba, folders, morph2, frey)}
 
 
 def open_source(source: str, path: str | Path | None, notes: dict) -> Iterator[Item]:
@@ -216,6 +244,6 @@ def open_source(source: str, path: str | Path | None, notes: dict) -> Iterator[I
     if source not in SOURCES:
         known = ", ".join([*SOURCES, "hub:NAME", "synthetic", "studio"])
         raise BadSource(f"the source {source!r} is unknown: use one of {known}")
-    if path is None and source != "lfw":
+    if path is None:
         raise BadSource(f"{source} needs its archive, folder or file: give --archive")
-    return SOURCES[source](Path(path) if path is not None else None, notes)
+    return SOURCES[source](Path(path), notes)

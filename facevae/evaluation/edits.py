@@ -1,287 +1,203 @@
-"""What edits do, as the evaluation classifier reads it: turned, leaked, aged, real, recognised."""
+"""What a studio's edits, ages and samples are worth, as the evaluation classifier reads them."""
 
 from __future__ import annotations
 
+import timeit
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facevae.evaluation import realism
-from facevae.evaluation.classifier import EvaluationClassifier, label_matrix
-from facevae.evaluation.features import features, set_features
-from facevae.evaluation.metrics import group_masks, interval
-from facevae.evaluation.recogniser import Recogniser, same_person
+from facevae.data.face_set import FaceSet, evenly
+from facevae.evaluation.classifier import POOLED, EvaluationClassifier, features, label_matrix
+from facevae.evaluation.metrics import against_halves, by_group, interval, pca, psnr, ssim
+from facevae.imaging.alignment import FRAMINGS
+from facevae.imaging.compositing import Face
+from facevae.imaging.images import to_pil, to_tensor
+from facevae.studio import Studio
 
-if TYPE_CHECKING:
-    from facevae.data.face_set import FaceSet
-
-Readings = dict[str, Tensor]  # attribute → probability (N,), and `age` in years
 # Places (M,) of faces, and name → strength (or `age` → years) → what is shown, (M, 3, H, W)
 Editor = Callable[[np.ndarray, Mapping[str, float]], Tensor]
 
-TIED: tuple[set[str], ...] = (  # by nature: these may turn together
+TIED = (  # by nature: these may turn together
     {"Smiling", "Mouth_Slightly_Open"},
     {"Beard", "Mustache", "Heavy_Makeup", "Male"},
     {"Gray_Hair", "Young", "Bald"},
     {"Black_Hair", "Blond_Hair", "Gray_Hair", "Bald"},
     {"Bald", "Bangs"},
 )
-AGES = (20, 30, 40, 50, 60, 70)  # years asked for
-AGED_FACES, NEAR_YEARS = (18, 65), 3  # years of faces that are aged; about a real age
-MIN_FACES = 5  # a share of fewer is not reported
-SHIFT = 0.02  # of the side: alignment is no surer than that
-CRITIC_PAIRS = 60  # faces of an edit at most that the critic sees
+AGES, NEAR = (20, 30, 40, 50, 60, 70), 3  # years asked for; from a real age
+MIN_FACES, MAX_FACES, SAMPLES, CRITIC_FACES = 5, 3000, 500, 40  # of a share; read; drawn; an edit
+LEAK, PHOTO_SIDE = 0.05, 1024  # share from which a leak is named; pixels of the photo that is timed
 
 
-@dataclass(frozen=True)
 class ReadFaces:
-    """Unseen or real faces, as the evaluation classifier reads them.
+    """Rows (N,) of a FaceSet: `found`, their pooled features (N, F); `read`, name → probability or
+    `age` → years (N,), by the evaluation classifier; `labels`, name → (N,), NaN unknown."""
 
-    Attributes:
-        rows: (N,) of the FaceSet. found: features (N, F). read: probabilities and age, (N,) each.
-        labels: name → (N,) real labels, NaN unknown. groups: "age 20–39" … → (N,) bool.
-    """
-
-    faces: FaceSet
-    rows: np.ndarray
-    found: Tensor
-    read: Readings
-    labels: dict[str, np.ndarray]
-    groups: dict[str, np.ndarray]
-
-    @classmethod
-    def of(
-        cls, classifier: EvaluationClassifier, faces: FaceSet, rows: np.ndarray,
-        folder: Path | None = None,
-    ) -> ReadFaces:  # fmt: skip
-        """Rows (N,) of a FaceSet, features cached in a folder."""
-        found, names = set_features(faces, rows, folder), (*classifier.attributes, "age")
-        labels = dict(zip(names, label_matrix(faces, names)[rows].T, strict=True))
-        read = classifier.predict_features(found)
-        return cls(faces, rows, found, read, labels, group_masks(faces, rows))
+    def __init__(self, classifier: EvaluationClassifier, faces: FaceSet, rows: np.ndarray) -> None:
+        self.faces, self.rows, found = faces, rows, features(faces.tensor(rows))
+        self.found, self.read = found[:, :POOLED], classifier.read(found)
+        self.labels = dict(zip(self.read, label_matrix(faces, [*self.read])[rows].T, strict=True))
 
     def images(self, places: np.ndarray) -> Tensor:
-        """(M, 3, H, W) in [0, 1]."""
-        return self.faces.tensor(self.rows[places])
+        return self.faces.tensor(self.rows[places])  # (M, 3, H, W)
 
-    def has(self, name: str) -> np.ndarray:
-        """(N,) bool: the attribute by label where that is known, else as it is read."""
+    def having(self, name: str, on: bool) -> np.ndarray:
+        """Places of faces that have (lack) an attribute as they are read and by any label."""
         label, read = self.labels[name], self.read[name].numpy() > 0.5
-        return np.where(np.isnan(label), read, label == 1)
+        return np.flatnonzero((read == on) & (np.isnan(label) | (label == on)))
 
-    def to_edit(self, name: str, on: bool, most: int) -> np.ndarray:
-        """Places of at most `most` faces, evenly spread, that lack (have) an attribute both as they
-        are read and by their label."""
-        read, label = self.read[name].numpy() > 0.5, self.labels[name]
-        return evenly(np.flatnonzero((read != on) & (label != int(on))), most)
-
-
-def evenly(places: np.ndarray, most: int) -> np.ndarray:
-    """At most `most` of places, at even distances."""
-    return places[np.linspace(0, len(places) - 1, min(most, len(places))).astype(int)]
+    def like(self, places: np.ndarray, among: np.ndarray) -> np.ndarray:
+        """Two of the places `among` for each of M, as near as can be in gender and youth."""
+        sides = [self.read[name] for name in ("Male", "Young") if name in self.read]
+        kind = torch.stack(sides, dim=1)  # (N, 1 or 2)
+        return among[linear_sum_assignment(torch.cdist(kind[places], kind[among]).repeat(2, 1))[1]]
 
 
 def evaluate_edits(
-    classifier: EvaluationClassifier,
-    faces: ReadFaces,
-    edit: Editor,
-    reference: ReadFaces | None = None,
-    attributes: Sequence[str] | None = None,
-    recogniser: Recogniser | None = None,
+    classifier: EvaluationClassifier, faces: ReadFaces, edit: Editor, names: Sequence[str],
     most: int = 120,
-    strength: float = 1.0,
-) -> dict:
-    """Each attribute put on faces that lack it, and taken off faces that have it.
-
-    Args:
-        reference: real faces for the Fréchet distances and the critic; None leaves both out.
-        most: faces of an edit.
-
-    Returns:
-        attributes: name → "on", "off" → what `turned` gives, frechet (edited faces against real
-        ones that have, or lack, the attribute, of the same genders and ages; `unedited` is the
-        ratio of the photos before) and identity. groups: share turned over all edits. unsteady:
-        by attribute, share read otherwise when the photo is moved by SHIFT. critic: see `critic`.
-    """
-    known = _identities(recogniser, faces)
-    groups: dict[str, list[Tensor]] = {name: [] for name in faces.groups}
-    pairs: list[tuple[str, np.ndarray, Tensor, Tensor]] = []  # name, places, real, edited
-    report: dict = {"attributes": {}}
-    for name in attributes or classifier.attributes:
-        both = report["attributes"][name] = {}
-        for on in (True, False):
-            places = faces.to_edit(name, on, most)
-            one: dict = {"faces": len(places)}
-            both["on" if on else "off"] = one
-            if len(places) < MIN_FACES:
-                continue
-            shown = edited(edit, places, {name: strength if on else -strength})
-            found = features(shown)
-            after = classifier.predict_features(found)
-            one |= turned(faces, places, after, name, on)
-            if reference is not None:
-                mine, real = _comparable(faces, places, reference, name, on, 2)
-                one["frechet"] = realism.against_halves(found[mine], reference.found[real])
-                before = realism.against_halves(faces.found[places[mine]], reference.found[real])
-                one["frechet"]["unedited"] = before.get("ratio")
-                mine, real = _comparable(faces, places, reference, name, on, 1)
-                mine, real = mine[:CRITIC_PAIRS], real[:CRITIC_PAIRS]
-                pairs.append((name, places[mine], _levels(reference.images(real)),
-                              _levels(shown[mine])))  # fmt: skip
-            one |= same_person(recogniser, known, shown, places)
-            success = ((after[name] > 0.5) == on).float()
-            for group, mask in faces.groups.items():
-                groups[group].append(success[torch.from_numpy(mask[places])])
-    joined = {name: torch.cat(parts) for name, parts in groups.items() if parts}
-    report["groups"] = {n: {"edits": len(v)} | interval(v) for n, v in joined.items()}
-    report["unsteady"] = unsteady(classifier, faces)
-    return report | ({"critic": critic(pairs, len(faces.rows))} if pairs else {})
+) -> dict[str, dict]:  # fmt: skip
+    """Each attribute put on faces that lack it (+) and taken off faces that have it (−): the share
+    turned; Fréchet distance to other faces that have (lack) it, against halves; identity, the share
+    nearer to its own original in the features than 95 % of the others are; years moved; leaks,
+    other attributes that turned. Of all edits: the share turned by group, and a `critic`."""
+    edits: dict[str, dict[str, Any]] = {}
+    every: list[tuple[Any, ...]] = []  # edit's places, successes, pictures of real faces and shown
+    for name, on in product(names, (True, False)):
+        places = evenly(faces.having(name, not on), most)
+        one = edits[("+" if on else "−") + name] = {"faces": len(places)}
+        if len(places) < MIN_FACES:
+            continue
+        shown = edit(places, {name: 1.0 if on else -1.0})
+        found, before = features(shown), {n: v[places] for n, v in faces.read.items()}
+        after = classifier.read(found)
+        turned = {n: ((v > 0.5) != (before[n] > 0.5)).float() for n, v in after.items()}
+        apart = torch.cdist(found[:, :POOLED], faces.found)  # (M, N)
+        nearer = (apart.gather(1, torch.from_numpy(places)[:, None]) < apart).float()
+        alike = faces.like(places, faces.having(name, on))
+        tied = {name, "age"}.union(*(group for group in TIED if name in group))
+        shares = {n: t.mean().item() for n, t in turned.items() if n not in tied}
+        accuracy = classifier.report[name]
+        one |= {"turned": interval(turned[name]), "read": accuracy if accuracy >= 0 else None,
+                "Fréchet": against_halves(found[:, :POOLED], faces.found[alike]),
+                "identity": interval((nearer.mean(dim=1) >= 0.95).float()),
+                "years": interval(after["age"] - before["age"]) if "age" in after else None,
+                "leaks": {n: share for n, share in shares.items() if share > LEAK}}  # fmt: skip
+        some = alike[: min(len(places), CRITIC_FACES)]
+        every.append((places, turned[name], faces.images(some), shown[: len(some)]))
+    if not every:
+        return {"edits": edits}
+    places = np.concatenate([one[0] for one in every])
+    judged = np.concatenate([one[0][: len(one[2])] for one in every])
+    successes, real, pictures = (torch.cat([one[k] for one in every]) for k in (1, 2, 3))
+    return {"edits": edits, "turned": by_group(successes, faces.faces, faces.rows[places]),
+            "critic": {"accuracy": critic(judged, real, pictures)}}  # fmt: skip
 
 
-def edited(
-    edit: Editor, places: np.ndarray, wanted: Mapping[str, float], batch: int = 32
-) -> Tensor:
-    """What is shown of faces under a change, (M, 3, H, W) in [0, 1]."""
-    parts = [edit(places[i : i + batch], wanted) for i in range(0, len(places), batch)]
-    return torch.cat(parts).clamp(0, 1)
-
-
-def turned(faces: ReadFaces, places: np.ndarray, after: Readings, name: str, on: bool) -> dict:
-    """What one edit did to the faces at places (M,), as they are read before and after.
-
-    Returns:
-        turned: share that has (lacks) the attribute now. leaked: other → share whose reading
-        crossed one half; tied: the same of those tied to it by nature. age_moved: years.
-    """
-    report: dict = {"turned": interval(((after[name] > 0.5) == on).float())}
-    near = set().union(*(group for group in TIED if name in group))
-    report |= {"leaked": {}, "tied": {}}
-    for other in after:
-        if other not in (name, "age"):
-            crossed = (faces.read[other][places] > 0.5) != (after[other] > 0.5)
-            report["tied" if other in near else "leaked"][other] = crossed.float().mean().item()
-    if "age" in after:
-        report["age_moved"] = interval(after["age"] - faces.read["age"][places])
-    return report
+def critic(places: np.ndarray, real: Tensor, shown: Tensor, epochs: int = 20) -> dict | None:
+    """Accuracy of a small network from scratch that tells real from edited faces (N, 3, H, W); 0.5:
+    it cannot. It is tested on two fifths of the edited places (N,); None: too few."""
+    tested, pictures = torch.from_numpy(places % 5 < 2), torch.stack([real, shown], dim=1)
+    if min(tested.sum(), (~tested).sum()) < MIN_FACES:
+        return None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers: list[nn.Module] = []
+        for inputs, outputs in ((3, 16), (16, 32), (32, 64), (64, 96)):
+            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU()]
+        network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3),
+                                nn.Linear(96 * 16, 1), nn.Flatten(0))  # fmt: skip
+        optimizer, learnt = torch.optim.AdamW(network.parameters(), 2e-3), pictures[~tested]
+        for _ in range(epochs * len(learnt) // 32):
+            x = learnt[torch.randint(len(learnt), (32,))].flatten(0, 1)  # (64, 3, H, W)
+            loss = F.binary_cross_entropy_with_logits(network(x), torch.tensor([1.0, 0.0] * 32))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.inference_mode():
+        looks_real = torch.stack([network.eval()(pair) > 0 for pair in pictures[tested]])  # (M, 2)
+    return interval((looks_real == torch.tensor([True, False])).float().mean(dim=1))
 
 
 def evaluate_ages(
-    classifier: EvaluationClassifier,
-    faces: ReadFaces,
-    edit: Editor,
-    real: Mapping[int, float],
-    recogniser: Recogniser | None = None,
-    most: int = 120,
-) -> dict:
-    """Grown faces asked to be each of AGES.
-
-    Args:
-        real: what the classifier reads off real faces of the first and the last age: `real_ages`.
-
-    Returns:
-        faces; read: age asked for → mean age read; span: read from first to last as a share of the
-        real span; monotone: share of faces whose age read never falls; rising: share of steps that
-        do not fall; error: years; gender_kept; identity at the last age.
-    """
-    years = np.where(np.isnan(faces.labels["age"]), faces.read["age"], faces.labels["age"])
-    places = evenly(np.flatnonzero((years >= AGED_FACES[0]) & (years <= AGED_FACES[1])), most)
-    if len(places) < MIN_FACES:
-        return {"faces": len(places)}
-    table, genders = [], []
-    for at in AGES:
-        shown = edited(edit, places, {"age": float(at)})
-        after = classifier.predict(shown)
-        table.append(after["age"])
-        genders.append((after["Male"] > 0.5) == (faces.read["Male"][places] > 0.5))
-    read = torch.stack(table)  # (T, M)
-    rising = read.diff(dim=0) >= 0
-    return {
-        "faces": len(places),
-        "real": {str(at): read_off for at, read_off in real.items()},
-        "read": {str(at): row.mean().item() for at, row in zip(AGES, read, strict=True)},
-        "span": interval((read[-1] - read[0]) / (real[AGES[-1]] - real[AGES[0]])),
-        "monotone": interval(rising.all(dim=0).float()),
-        "rising": interval(rising.float().mean(dim=0)),
-        "error": interval((read - torch.tensor(AGES)[:, None]).abs().mean(dim=0)),
-        "gender_kept": interval(torch.stack(genders).float().mean(dim=0)),
-    } | same_person(recogniser, _identities(recogniser, faces), shown, places)
+    classifier: EvaluationClassifier, faces: ReadFaces, edit: Editor, most: int = 120
+) -> dict[str, Any]:
+    """Grown faces asked to be each of AGES: the span that is read, as a share of real faces' span;
+    shares of faces whose age never falls, of steps that do not fall, and of genders kept."""
+    years, read = faces.labels["age"], faces.read["age"]
+    young, old = (read[np.abs(years - at) <= NEAR] for at in (AGES[0], AGES[-1]))
+    if min(len(young), len(old)) < MIN_FACES:
+        return {"too few faces about these ages": {"20": len(young), "70": len(old)}}
+    places = evenly(np.flatnonzero((years >= 18) & (years <= 65)), most)
+    after = [classifier.predict(edit(places, {"age": float(at)})) for at in AGES]
+    shown = torch.stack([one["age"] for one in after])  # (T, M)
+    kept = [(one["Male"] > 0.5) == (faces.read["Male"][places] > 0.5) for one in after]
+    rising = (shown.diff(dim=0) >= 0).float()
+    return {"span": interval((shown[-1] - shown[0]) / (old.mean() - young.mean())),
+            "never falls": interval(rising.amin(dim=0)),
+            "steps that do not fall": interval(rising.mean(dim=0)),
+            "gender kept": interval(torch.stack(kept).float().mean(dim=0))}  # fmt: skip
 
 
-def real_ages(
-    classifier: EvaluationClassifier, faces: FaceSet, rows: np.ndarray, folder: Path | None = None
-) -> dict[int, float]:
-    """What the classifier reads, on average, off real faces of about the first and last of AGES.
+def evaluate_studio(
+    studio: Studio, classifier: EvaluationClassifier, faces: FaceSet, seed: int = 0, most: int = 120
+) -> dict[str, dict]:
+    """Edits, ages, reconstructions, samples and speed on test faces, at most `most` an edit."""
+    if studio.framing != faces.framing:
+        raise ValueError(f"the studio reads faces framed as {studio.framing!r}, not as these are: "
+                         f"prepare them with --framing {studio.framing}")  # fmt: skip
+    names = [name for name in classifier.heads if name in studio.attributes]
+    if not names:
+        raise ValueError("the studio edits no attribute that the evaluation classifier reads")
+    split, points = faces.split(seed), FRAMINGS[studio.framing]
+    unseen = ReadFaces(classifier, faces, evenly(split["test"], MAX_FACES))
 
-    Raises:
-        ValueError: there are too few of either.
-    """
-    years, found = label_matrix(faces, ["age"])[rows, 0], {}
-    for at in (AGES[0], AGES[-1]):
-        near = rows[np.abs(years - at) <= NEAR_YEARS]
-        if len(near) < MIN_FACES:
-            raise ValueError(
-                f"{len(near)} of these unseen faces are about {at} years old: name prepared faces "
-                "of known ages by --ages"
-            )
-        read = classifier.predict_features(set_features(faces, near, folder))
-        found[at] = read["age"].mean().item()
-    return found
+    @cache
+    def face(place: int, side: int | None = None) -> Face:
+        crop = to_pil(unseen.images(np.array([place])))[0]
+        crop = crop.resize((side, side)) if side else crop
+        return studio.read(crop, eyes=None if points is None else points[:2] * crop.width)
 
+    def edit(places: np.ndarray, wanted: Mapping[str, float]) -> Tensor:
+        some, years = map(face, places.tolist()), wanted.get("age")
+        return to_tensor([studio.edit(one, wanted) if years is None else studio.age(one, years)
+                          for one in some])  # fmt: skip
 
-def unsteady(classifier: EvaluationClassifier, faces: ReadFaces, most: int = 300) -> dict:
-    """By attribute the share of faces read otherwise when moved by SHIFT: what leaks by chance."""
-    places = evenly(np.arange(len(faces.rows)), most)
-    images = faces.images(places)
-    by = max(1, round(SHIFT * images.shape[-1]))
-    again = classifier.predict(F.pad(images[..., by:], (0, by, 0, 0), "replicate"))
-    return {
-        name: ((faces.read[name][places] > 0.5) != (again[name] > 0.5)).float().mean().item()
-        for name in classifier.attributes
+    def realism(pictures: Tensor) -> float | None:
+        return against_halves(features(pictures)[:, :POOLED], unseen.found)
+
+    def milliseconds(one: Face, paste: bool) -> float:
+        act = partial(studio.edit, one, {names[0]: 0.5}, paste=paste)
+        return 1000 * float(np.median(timeit.repeat(act, number=1, repeat=5)))
+
+    found = evaluate_edits(classifier, unseen, edit, names, most)
+    if studio.can_age and "age" in classifier.heads:
+        found["ages"] = evaluate_ages(classifier, unseen, edit, most)
+    places = evenly(np.arange(len(unseen.rows)), SAMPLES)
+    some, images = [face(place) for place in places.tolist()], unseen.images(places)
+    decoded = torch.cat([one.decoded for one in some])
+    linear = pca(faces, split["train"], studio.model.config.latents)(images)
+    same = [studio.edit(one, {}).tobytes() == one.crop.tobytes() for one in some]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    whole = milliseconds(face(0, PHOTO_SIDE), True) if points is not None else None
+    found["studio"] = {
+        "PSNR of reconstructions, dB": interval(psnr(images, decoded)),
+        "PSNR of PCA, dB": interval(psnr(images, linear)),
+        "SSIM of reconstructions": interval(ssim(images, decoded)),
+        "Fréchet / halves, reconstructions": realism(decoded),
+        "Fréchet / halves, samples": realism(to_tensor(studio.sample(len(some)))),
+        "unchanged photo, to the bit": all(same),
+        "an edit on one thread, ms": milliseconds(some[0], False),
+        f"an edit in a photo of {PHOTO_SIDE} pixels, ms": whole,
     }
-
-
-def critic(pairs: Sequence[tuple[str, np.ndarray, Tensor, Tensor]], faces: int) -> dict:
-    """Accuracy of a critic from scratch that tells real faces from edited ones, on faces of which
-    it has seen no edit; by attribute, too.
-
-    Args:
-        pairs: name, places (M,) among the `faces`, real and edited pictures (M, 3, H, W) uint8.
-    """
-    held = torch.rand(faces, generator=torch.Generator().manual_seed(1)) < 0.4
-    place = torch.from_numpy(np.concatenate([pair[1] for pair in pairs]))
-    names = np.repeat([pair[0] for pair in pairs], [len(pair[1]) for pair in pairs])
-    tested = held[place]
-    if not MIN_FACES <= int(tested.sum()) <= len(place) - MIN_FACES:
-        return {"faces": len(place)}
-    real, shown = (torch.cat(pictures) for pictures in list(zip(*pairs, strict=True))[2:])
-    right = realism.critic_right(real, shown, tested)
-    columns = {name: right[names[tested.numpy()] == name] for name in np.unique(names).tolist()}
-    by_name = {name: column.mean().item() for name, column in columns.items()}
-    return {"faces": len(right), "accuracy": interval(right), "attributes": by_name}
-
-
-def _identities(recogniser: Recogniser | None, faces: ReadFaces) -> Tensor | None:
-    return recogniser.features(faces.images(np.arange(len(faces.rows)))) if recogniser else None
-
-
-def _comparable(
-    faces: ReadFaces, places: np.ndarray, reference: ReadFaces, name: str, on: bool, each: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Which of M edited faces, and `each` times as many real ones that have (lack) the attribute,
-    of the same genders and ages."""
-    has = np.flatnonzero(reference.has(name) == on)
-    ours, theirs = np.zeros(len(places), int), np.zeros(len(has), int)
-    for side in {"Male", "Young"} & set(reference.read) - {name}:
-        ours, theirs = 2 * ours + faces.has(side)[places], 2 * theirs + reference.has(side)[has]
-    mine, real = realism.matched(ours, theirs, each)
-    return mine, has[real]
-
-
-def _levels(images: Tensor) -> Tensor:
-    return (255 * images).round().byte()
+    torch.set_num_threads(threads)
+    return found

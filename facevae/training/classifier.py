@@ -1,7 +1,8 @@
-"""Training of the attribute classifier, on faces that are moved, blurred and lit anew each time."""
+"""Training of the attribute classifier, and faces labelled by what it reads."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +12,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facevae.data.face_set import FaceSet
-from facevae.models.classifier import AttributeClassifier, ClassifierConfig, middles, resized
+from facevae.latents.diagnostics import binary_labels
+from facevae.models.classifier import AGES, AttributeClassifier, ClassifierConfig, resized
+from facevae.training.batches import augmentation
 
 SPREAD = 4.0  # years, standard deviation: near ages are nearly right
 RATE, DECAY = 3e-3, 0.05  # of AdamW: the highest rate of the one cycle; of the weights
@@ -19,45 +22,33 @@ RARE = 4.0  # a class weighs at most this many times what it would by its share
 
 
 def train_classifier(
-    sets: Sequence[tuple[FaceSet, np.ndarray]],
-    config: ClassifierConfig,
-    epochs: int = 4,
-    seed: int = 0,
-    batch: int = 64,
-    progress: bool = True,
-) -> AttributeClassifier:
-    """Train a classifier on rows of several face sets; what a set does not label is skipped.
-
-    Args:
-        sets: prepared faces and their row numbers.
-        config: which attributes it reads. `Male` is read from a label `gender`, too.
-
-    Raises:
-        ValueError: an attribute that no set carries.
-    """
-    tables = [_targets(faces, rows, config) for faces, rows in sets]
-    targets = torch.cat(tables)  # (N, A + 1), NaN where unknown
+    faces: FaceSet, rows: np.ndarray, config: ClassifierConfig, epochs: int = 4, seed: int = 0,
+    batch: int = 64, progress: bool = True,
+) -> AttributeClassifier:  # fmt: skip
+    """Train a classifier on rows of faces; what a face is not labelled with is skipped. Raises
+    ValueError: an attribute that no face carries."""
+    names = (*config.attributes, "age") if config.age else config.attributes
+    targets = torch.from_numpy(known_labels(faces, names)[rows])  # (M, A [+ 1]), NaN: unknown
     for name, column in zip(config.attributes, targets.T, strict=False):
         if column.isnan().all():
             raise ValueError(f"no faces carry the label {name!r}: leave it out or add faces")
-    weights = _weights(targets, len(config.attributes))
-    places = [(s, int(r)) for s, (_, rows) in enumerate(sets) for r in rows]
-    generator = torch.Generator().manual_seed(seed)
+    share, batch = targets.nanmean(dim=0), min(batch, len(rows))
+    weights = torch.where(targets > 0.5, 0.5 / share, 0.5 / (1 - share))  # both classes weigh alike
+    if config.age:  # and each decade
+        weights[:, -1] = torch.from_numpy(faces.balanced_weights("age")[rows])
+    weights = weights.clamp(max=RARE).masked_fill(targets.isnan(), 0.0)
+    vary = augmentation((config.size, config.size), True, 0.04, 0.25, blur=0.5)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        classifier = AttributeClassifier(config)
-        steps = max(2, epochs * (len(places) // batch))
+        whole = len(rows) // batch * batch
+        order = torch.cat([torch.randperm(len(rows))[:whole] for _ in range(epochs)]).split(batch)
+        classifier = AttributeClassifier(config).train()
         optimizer = torch.optim.AdamW(classifier.parameters(), lr=RATE, weight_decay=DECAY)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps)
-        classifier.train()
-        rows_of = torch.empty(0, dtype=torch.long)
-        for _ in tqdm(range(steps), desc="classifier", disable=not progress):
-            if len(rows_of) < batch:
-                rows_of = torch.randperm(len(places), generator=generator)
-            rows, rows_of = rows_of[:batch], rows_of[batch:]
-            images = torch.stack([_picture(sets[s][0], r) for s, r in (places[i] for i in rows)])
-            images = disturbed(resized(images, config.size), generator)
-            loss = _loss(classifier, images, targets[rows], weights[rows])
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, len(order) + 1)
+        for part in tqdm(order, desc="classifier", disable=not progress):
+            images = resized(faces.tensor(rows[part]), config.size)
+            images = torch.stack([vary(image) for image in images])
+            loss = _loss(classifier(images), targets[part], weights[part])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -66,82 +57,42 @@ def train_classifier(
     return classifier.requires_grad_(False).eval()
 
 
-def _picture(faces: FaceSet, row: int) -> Tensor:
-    """(3, S, S) in [0, 1]."""
-    return faces.tensor(np.array([row]))[0].expand(3, -1, -1)
+def known_labels(faces: FaceSet, names: Sequence[str]) -> np.ndarray:
+    """(N, K) float32 by CelebA's names: 0 or 1, years of `age`; NaN where it is unknown."""
+    found, unknown = binary_labels(faces), np.full(len(faces), -1)
+    found["age"] = faces.labels.get("age", unknown)
+    table = np.stack([found.get(name, unknown) for name in names], axis=1).astype(np.float32)
+    return np.where(table < 0, np.nan, table)
 
 
-def _targets(faces: FaceSet, rows: np.ndarray, config: ClassifierConfig) -> Tensor:
-    """(M, A + 1): 0, 1 or NaN for each attribute, and years."""
-    unknown = np.full(len(faces), -1)
-    columns = []
-    for name in config.attributes:
-        values = faces.labels.get(name, unknown)
-        gender = faces.labels.get("gender")
-        if name == "Male" and name not in faces.labels and gender is not None:
-            values = np.where(gender < 0, -1, 1 - gender)
-        columns.append(values[rows])
-    columns.append(faces.labels.get("age", unknown)[rows])
-    table = np.stack(columns, axis=1).astype(np.float32)
-    return torch.from_numpy(np.where(table < 0, np.nan, table))
-
-
-def _weights(targets: Tensor, attributes: int) -> Tensor:
-    """(N, A + 1): both classes of an attribute weigh alike, and each decade nearly so."""
-    weights = torch.ones_like(targets)
-    for k in range(targets.shape[1]):
-        classes = targets[:, k] if k < attributes else (targets[:, k] / 10).floor().clamp(0, 8)
-        known = classes[~classes.isnan()].long()
-        if len(known):
-            counts = torch.bincount(known).clamp(min=1)
-            share = len(known) / counts / (counts > 1).sum().clamp(min=1)
-            weights[:, k] = share.clamp(max=RARE)[classes.nan_to_num().long()]
-    return weights
-
-
-def _loss(
-    classifier: AttributeClassifier, images: Tensor, targets: Tensor, weights: Tensor
-) -> Tensor:
+def _loss(found: tuple[Tensor, Tensor | None], targets: Tensor, weights: Tensor) -> Tensor:
     """Cross entropy of attributes and of the age's distribution, over what is known."""
-    logits, spans = classifier(images)
-    known, targets = ~targets.isnan(), targets.nan_to_num()  # (N, A + 1)
-    losses = F.binary_cross_entropy_with_logits(logits, targets[:, :-1], reduction="none")
+    (logits, spans), goal = found, targets.nan_to_num()  # (N, A), (N, SPANS); (N, A + 1)
+    count = logits.shape[1]
+    losses = F.binary_cross_entropy_with_logits(logits, goal[:, :count], reduction="none")
     if spans is not None:
-        off = (middles() - targets[:, -1:]) / SPREAD  # (N, SPANS)
-        wanted = (-0.5 * off.square()).softmax(dim=1)
-        losses = torch.cat(
-            [losses, F.cross_entropy(spans, wanted, reduction="none")[:, None]], dim=1
-        )
-    width = losses.shape[1]
-    total = (losses * weights[:, :width] * known[:, :width]).sum(dim=0)
-    return total.div(known[:, :width].sum(dim=0).clamp(min=1)).sum()
+        near = (-0.5 * ((AGES - goal[:, -1:]) / SPREAD).square()).softmax(dim=1)
+        losses = torch.cat([losses, F.cross_entropy(spans, near, reduction="none")[:, None]], dim=1)
+    return ((losses * weights).sum(dim=0) / (weights > 0).sum(dim=0).clamp(min=1)).sum()
 
 
-def disturbed(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (N, 3, S, S) mirrored, moved, scaled, blurred and lit at random, each its own."""
-    count = len(images)
-
-    def between(low: float, high: float) -> Tensor:
-        return torch.rand(count, 1, 1, 1, generator=generator) * (high - low) + low
-
-    mirror = torch.where(between(0, 1) < 0.5, -1.0, 1.0)[:, 0, 0, 0]
-    scale = between(0.92, 1.08)[:, 0, 0, 0]
-    transform = torch.zeros(count, 2, 3)
-    transform[:, 0, 0], transform[:, 1, 1] = mirror * scale, scale
-    transform[:, :, 2] = torch.rand(count, 2, generator=generator) * 0.16 - 0.08  # ± 4 % of S
-    grid = F.affine_grid(transform, list(images.shape), align_corners=False)
-    images = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    sigma = torch.rand(1, generator=generator).item() * 1.2 + 0.3  # pixels, one a batch
-    images = torch.where(between(0, 1) < 1 / 2, blurred(images, sigma), images)
-    tint = torch.rand(count, 3, 1, 1, generator=generator) * 0.06 - 0.03
-    images = (images - 0.5) * between(0.75, 1.25) + 0.5 + between(-0.12, 0.12) + tint
-    return images.clamp(0, 1)
+def readings(faces: FaceSet, classifier: AttributeClassifier, names: Sequence[str]) -> np.ndarray:
+    """(N, K) float32 as a classifier reads them: probabilities, years of `age`. Raises ValueError:
+    it does not read one of the names, or reads faces in another framing."""
+    own, given = classifier.framing, faces.framing
+    if own != given:
+        raise ValueError(f"the classifier reads the framing {own!r}, not {given!r}: prepare anew")
+    parts = np.array_split(np.arange(len(faces)), len(faces) // 256 + 1)
+    found = [classifier.predict(faces.tensor(rows)) for rows in tqdm(parts, "reading", delay=2)]
+    for name in names:
+        if name not in found[0]:
+            raise ValueError(f"the classifier reads {', '.join(found[0])}, but not {name}")
+    return np.stack([np.concatenate([one[name] for one in found]) for name in names], axis=1)
 
 
-def blurred(images: Tensor, sigma: float) -> Tensor:
-    """Images (N, C, H, W) under a Gaussian of `sigma` pixels, cut at 4 of them."""
-    taps = torch.exp(-0.5 * (torch.arange(-4, 5) / sigma) ** 2)
-    groups = images.shape[1]
-    taps = (taps / taps.sum()).repeat(groups, 1, 1, 1)  # (C, 1, 1, 9)
-    images = F.conv2d(F.pad(images, (4, 4, 0, 0), "replicate"), taps, groups=groups)
-    return F.conv2d(F.pad(images, (0, 0, 4, 4), "replicate"), taps.mT, groups=groups)
+def labelled(faces: FaceSet, names: Sequence[str], read: np.ndarray) -> FaceSet:
+    """The faces with what was read, (N, K), in place of labels that they lack."""
+    known, made = known_labels(faces, names), copy.copy(faces)
+    table = np.where(np.isnan(known), read, known).round().astype(np.int16)
+    made.labels.update(faces.labels | dict(zip(names, table.T, strict=True)))
+    return made

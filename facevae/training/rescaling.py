@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from facevae.latents.statistics import encoded
-
-if TYPE_CHECKING:
-    from facevae.data.face_set import FaceSet
-    from facevae.models.vae import FaceVAE
+from facevae.data.face_set import FaceSet
+from facevae.latents.diagnostics import encoded
+from facevae.models.vae import FaceVAE
 
 TOLERANCE = 1e-3  # a model whose latents are this near to mean 0 and scale 1 is left as it is
 
 
 @torch.no_grad()
 def rescale(model: FaceVAE, centre: Tensor, scale: Tensor) -> None:
-    """Replace each latent z by (z − centre) / scale, in place; its pictures stay the same.
-
-    Encoder and decoder are linear where they meet the latents, so both take it in exactly.
-
-    Args:
-        centre, scale: (D,).
-    """
+    """Replace each latent z by (z − centre) / scale, (D,) each, in place; pictures stay the same:
+    encoder and decoder are linear where they meet the latents, so both take it in exactly."""
     latents, layer, dense = len(centre), model.encoder.posterior, model.decoder.dense
     layer.weight[:latents] /= scale[:, None]  # (D, F): the means
     layer.bias[:latents] = (layer.bias[:latents] - centre) / scale
@@ -39,17 +30,8 @@ def rescale(model: FaceVAE, centre: Tensor, scale: Tensor) -> None:
 def rescale_to_prior(
     model: FaceVAE, faces: FaceSet, rows: np.ndarray, conditions: Tensor | None = None
 ) -> bool:
-    """Rescale a model so that E[μ] = 0 and E[μ² + σ²] = 1 over rows of faces.
-
-    No other shift and scale of a latent has a lower KL to N(0, 1) on these faces: it is where
-    training would arrive.
-
-    Args:
-        conditions: (N, K) of all faces, where the model takes them.
-
-    Returns:
-        Whether there was anything to do.
-    """
+    """Rescale a model so that E[μ] = 0 and E[μ² + σ²] = 1 over rows of faces, whose conditions are
+    rows of (N, K): no other shift and scale has a lower KL. Returns whether there was need."""
     posterior = encoded(model, faces, rows, None if conditions is None else conditions[rows])
     centre = posterior.mean.mean(dim=0)  # (D,)
     square = (posterior.mean - centre).square() + posterior.logvar.exp()  # (N, D)

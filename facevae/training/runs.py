@@ -1,171 +1,139 @@
-"""`train`: one run from a recipe and prepared faces to a folder that a studio opens."""
+"""`train` and `train_grid`: from a recipe and prepared faces to folders that a studio opens."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import itertools
+import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, accelerator
 from tqdm import tqdm
 
 from facevae.config import RECIPES, Recipe
+from facevae.data.face_set import FaceSet
 from facevae.imaging.images import tile, to_pil, to_tensor
-from facevae.latents.statistics import LatentStatistics
+from facevae.imaging.photo import PhotoLike, open_photo
+from facevae.io import claim, replacing, write_text
+from facevae.latents.diagnostics import LatentStatistics
+from facevae.models.classifier import AttributeClassifier
 from facevae.models.vae import FaceVAE
-from facevae.training import checkpoints, distributed
 from facevae.training.batches import Batches
+from facevae.training.classifier import labelled, readings
 from facevae.training.rescaling import rescale_to_prior
-from facevae.training.trainer import Diverged, Trainer
+from facevae.training.trainer import Trainer
 
-if TYPE_CHECKING:
-    from facevae.data.face_set import FaceSet
-    from facevae.imaging.photo import PhotoLike
-
-Pair = tuple[Tensor, Tensor | None]  # two pictures (2, C, H, W) and their conditions (2, K)
-
-
-class Interrupted(KeyboardInterrupt):
-    """Training was stopped from the keyboard; its message says how to go on."""
+CHECKPOINT = "checkpoint.pt"
 
 
 def train(
-    recipe: Recipe | str,
-    faces: FaceSet,
-    out: str | Path,
-    resume: bool = False,
-    device: str | torch.device | None = None,
-    progress: bool = True,
-    tensorboard: bool = False,
-    monitor: Sequence[PhotoLike] | None = None,
-) -> FaceVAE:
+    recipe: Recipe | str, faces: FaceSet, out: str | Path, resume: bool = False,
+    device: str | torch.device | None = None, progress: bool = True, tensorboard: bool = False,
+    monitor: Sequence[PhotoLike] | None = None, classifier: str | Path | None = None,
+) -> FaceVAE:  # fmt: skip
     """Train a recipe on prepared faces and return the model of the best validation epoch.
 
-    Into `out` go `recipe.json`, `history.csv`, `monitor/epoch_001.png` … (the morph of one pair),
-    `checkpoint.pt` after each epoch, `best/` and, where the recipe asks, `epoch_010/` … and
-    `top/epoch_007/` … At the end `best/` is rescaled to the prior (see `rescaling`) and gets
-    `studio.json` and `studio.safetensors`: it can then be opened as a studio.
-
-    What is random depends on (seed, epoch), so a run that was killed and resumed ends with the
-    same bits as one that was not. Processes started by `accelerate launch` or `torchrun` share
-    each batch; the first of them alone reads and writes `out`.
-
-    Args:
-        recipe: a Recipe or the name of one.
-        resume: go on from `out/checkpoint.pt`; start anew where there is none.
-        device: "cpu", "cuda", "mps"; the fastest that is there by default.
-        tensorboard: also log the history and the monitor into `out/tensorboard`.
-        monitor: two photos whose morph is drawn after each epoch; two validation faces by default.
-
-    Raises:
-        Diverged: the loss is no longer finite. Interrupted: from the keyboard, and how to go on.
-        CannotResume: the folder holds another run, or a longer or a broken one.
-        NoFaceFound, UnreadablePhoto: in a photo for the monitor.
+    `out` gets `best/`, which a studio opens, and after each epoch its `history.csv`, its picture in
+    `monitor/` (a morph of two photos or faces) and `checkpoint.pt`: a run that was killed and
+    resumed ends with the same bits. `classifier`, a folder, reads the conditions that the faces
+    lack labels of, and is copied into `best/`. Processes that `accelerate launch` or `torchrun`
+    started share each batch; all must see `out`. Raises Diverged, and ValueError: `out` holds a run
+    that is not to be, or cannot be resumed.
     """
     recipe, out = RECIPES[recipe] if isinstance(recipe, str) else recipe, Path(out)
-    place = torch.device(device or fastest())
-    processes = distributed.accelerator(place)
-    rank, world = distributed.ranks()
+    place = torch.device(device or accelerator.current_accelerator(True) or "cpu")
+    processes: Any = None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from accelerate import Accelerator
+
+        processes = Accelerator(cpu=place.type == "cpu", mixed_precision="no")  # the recipe's own
+    rank, world = (processes.process_index, processes.num_processes) if processes else (0, 1)
     place, progress = processes.device if processes else place, progress and rank == 0
+    reader = AttributeClassifier.load(classifier) if classifier else None
+    names = recipe.model.conditions
+    if reader:
+        faces = labelled(faces, names, readings(faces, reader, names))
     batches = Batches(recipe, faces, place, slice(rank, None, world))
     pair = monitor_pair(batches, monitor)
     model = new_model(recipe, faces.image_shape).to(place).to(memory_format=torch.channels_last)
-    trainer = Trainer(recipe, model, batches, distributed.total, recipe.seed + 7919 * rank)
-    state = distributed.from_first(lambda: checkpoints.read(out, recipe, faces, resume))
+    total = processes.reduce if processes else lambda sums: sums
+    trainer = Trainer(recipe, model, batches, total, recipe.seed + 7919 * rank)
+    # what must agree to go on with a run; its length may grow, and with it the cosine
+    free = {"epochs": 0, "why": "", "note": ""}
+    identity = json.dumps([dataclasses.asdict(recipe) | free, faces.images.shape])
+    state = read_checkpoint(out, resume, identity)
     if state:
         trainer.load_state_dict(state)
+    kept = len(trainer.history)
+    if kept > recipe.epochs:
+        raise ValueError(f"{out} holds {kept} epochs already: ask for as many, or more")
     if processes:
         trainer.network = processes.prepare(model)
-    epochs = range(len(trainer.history) + 1, recipe.epochs + 1)
+    epochs = range(kept, recipe.epochs)
     try:
-        for _ in tqdm(epochs, desc=recipe.name, unit="epoch", disable=not progress):
+        for _ in tqdm(epochs, recipe.name, unit="epoch", disable=not progress):
             row = trainer.epoch(progress)
             if rank == 0:
-                strip = morph_strip(trainer.validated, *pair)
-                if tensorboard:
-                    checkpoints.log(out, row, strip)
-                checkpoints.write(out, recipe, faces, trainer, strip)
+                _write_epoch(out, trainer, morph_strip(trainer.validated, *pair), tensorboard)
+                write_checkpoint(out, trainer.state_dict(), identity)
+            kept += 1
             if progress:
-                tqdm.write(
-                    f"epoch {row['epoch']}: train {row['train_loss']:.1f}, val "
-                    f"{row['val_loss']:.1f} (reconstruction {row['reconstruction']:.1f}, KL "
-                    f"{row['kl']:.1f}) nats an image, gradient {row['grad_norm']:.3f}, "
-                    f"{row['minutes']:.1f} min"
-                )
-    except Diverged as error:
-        kept = f"; {out} keeps epoch {len(trainer.history)}" if trainer.history else ""
-        raise Diverged(f"{error}{kept}") from error
+                tqdm.write(", ".join(f"{name} {value:.5g}" for name, value in row.items()))
     except KeyboardInterrupt as error:
-        done = checkpoints.epochs_kept(out)
-        raise Interrupted(
-            f"interrupted; {out} keeps {done} of {recipe.epochs} epochs: the same command with "
+        raise KeyboardInterrupt(
+            f"interrupted; {out} keeps {kept} of {recipe.epochs} epochs: the same command with "
             "--resume (resume=True) goes on from there"
-            if done
-            else "interrupted before the first epoch ended: nothing is kept"
         ) from error
-    return distributed.from_first(lambda: _finished(out / "best", batches))
-
-
-def fastest() -> str:
-    """The name of the fastest kind of device that is there."""
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    if rank == 0 and not (out / "best" / "studio.json").is_file():
+        _finish(out / "best", batches)
+        if reader:
+            reader.save(out / "best")
+    if processes:
+        processes.wait_for_everyone()
+    return FaceVAE.from_pretrained(out / "best")
 
 
 def new_model(recipe: Recipe, image_shape: tuple[int, int, int]) -> FaceVAE:
-    """The model that a run begins with: of the seed, or the trained one in `recipe.start`.
-
-    Raises:
-        ValueError: that one has other settings, and which. NotAModel: there is none.
-    """
+    """The model that a run begins with: of the seed, or `recipe.start`, of the same settings."""
     config = dataclasses.replace(recipe.model, image_shape=image_shape)
     if not recipe.start:
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed * 1_000_003)
             return FaceVAE(config)
     model = FaceVAE.from_pretrained(recipe.start)
-    fields = [f.name for f in dataclasses.fields(config)]
-    other = [name for name in fields if getattr(model.config, name) != getattr(config, name)]
+    theirs, ours = dataclasses.asdict(model.config), dataclasses.asdict(config)
+    other = ", ".join(name for name in ours if theirs[name] != ours[name])
     if other:
-        raise ValueError(
-            f"the model in {recipe.start} has another {', '.join(other)} than the recipe: change "
-            "the recipe by --set model.FIELD=VALUE"
-        )
+        raise ValueError(f"{recipe.start} has another {other} than the recipe: change it by --set")
     return model.requires_grad_(True)
 
 
-def monitor_pair(batches: Batches, photos: Sequence[PhotoLike] | None = None) -> Pair:
-    """Two pictures to watch, and their conditions: photos, or two validation faces.
-
-    The condition of a photo is that of the mean training face.
-    """
+def monitor_pair(
+    batches: Batches, photos: Sequence[PhotoLike] | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Two faces to watch (2, C, H, W) and their conditions (2, K): of validation, or two photos,
+    under the mean condition of training."""
     if photos is None:
-        rows = batches.rows["val"]
-        return batches.load(rows[[0, len(rows) // 2]])
+        return batches.load(batches.rows["val"][[0, -1]])
     if len(photos) != 2:
         raise ValueError(f"the monitor shows a morph of two photos, not of {len(photos)}")
-    images = to_tensor([_as_prepared(photo, batches.faces) for photo in photos])
-    condition = None
-    if batches.conditions is not None:
-        mean = batches.conditions[batches.rows["train"]].mean(dim=0)  # (K,)
-        condition = mean.repeat(2, 1).to(batches.device)
-    return images.to(batches.device), condition
+    from facevae.imaging.alignment import locate  # brings the detector
+    from facevae.imaging.compositing import crop_of
 
-
-def _as_prepared(photo: PhotoLike, faces: FaceSet) -> Image.Image:
-    """A photo framed, sized and coloured as the faces are."""
-    from facevae.imaging.alignment import locate
-    from facevae.imaging.photo import open_photo
-
-    picture = open_photo(photo)
-    channels, height, width = faces.image_shape
-    if faces.framing != "none":
-        picture = locate(picture, faces.framing).alignment.crop(picture, max(height, width))
-    return picture.resize((width, height)).convert("L" if channels == 1 else "RGB")
+    framing, (channels, *size) = batches.faces.framing, batches.faces.image_shape
+    mode, condition, crops = "L" if channels == 1 else "RGB", batches.conditions, []
+    for photo in map(open_photo, photos):
+        place = None if framing == "none" else locate(photo, framing).alignment
+        crops.append(crop_of(photo, place, (size[0], size[1]), mode))
+    if condition is not None:
+        condition = condition[batches.rows["train"]].mean(dim=0).repeat(2, 1).to(batches.device)
+    return to_tensor(crops).to(batches.device), condition
 
 
 @torch.inference_mode()
@@ -178,11 +146,104 @@ def morph_strip(model: FaceVAE, images: Tensor, condition: Tensor | None) -> Ima
     return tile(to_pil(torch.cat([images[:1], model.decode(path, between), images[1:]])))
 
 
-def _finished(best: Path, batches: Batches) -> FaceVAE:
-    """The best model, rescaled to the prior, with the statistics of its codes beside it."""
+def read_checkpoint(out: Path, resume: bool, identity: str) -> dict[str, Any] | None:
+    """The checkpoint in a folder, which is made; None where there is none yet. Raises ValueError:
+    it is broken, of another run, or nobody asked to resume; OSError: the folder is not writable."""
+    path = out / CHECKPOINT
+    if path.is_file() and not resume:
+        raise ValueError(f"{out} holds a run: add --resume (resume=True), or name another folder")
+    claim(out)
+    if not path.is_file():
+        return None
+    try:
+        state = dict(torch.load(path, "cpu", weights_only=True))
+    except Exception as error:  # a broken or foreign file raises of many kinds
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ValueError(f"{path} is no whole checkpoint ({reason}): remove it") from error
+    if state.get("identity", identity) != identity:
+        raise ValueError(f"{out} is of another recipe or other faces: choose another folder")
+    return state
+
+
+def write_checkpoint(out: Path, state: dict[str, Any], identity: str) -> None:
+    """Write the checkpoint of a folder, whole or not at all."""
+    # to a file of ours: torch's own writer does not tell that the disk is full
+    with replacing(out / CHECKPOINT) as temporary, open(temporary, "wb") as opened:
+        torch.save(state | {"identity": identity}, opened)
+
+
+def _write_epoch(out: Path, trainer: Trainer, strip: Image.Image, tensorboard: bool) -> None:
+    """All that an epoch leaves but the checkpoint, which says that it is there, and comes last."""
+    recipe, history, model = trainer.recipe, trainer.history, trainer.validated
+    faces, row, epoch, every = trainer.batches.faces, history[-1], len(history), recipe.keep_every
+    with replacing(out / "monitor" / f"epoch_{epoch:03d}.png") as file:
+        strip.save(file)
+    if row is min(history, key=lambda row: row["val_loss"]):
+        (out / "best" / "studio.json").unlink(missing_ok=True)  # of the model before
+        model.save_pretrained(out / "best")
+    if every and (epoch % every == 0 or epoch == recipe.epochs):
+        model.save_pretrained(out / f"epoch_{epoch:03d}")
+    about = {"shape": faces.images.shape, "source": faces.manifest["source"]}
+    text = {"recipe": dataclasses.asdict(recipe), "faces": about}
+    write_text(out / "recipe.json", json.dumps(text, indent=1, ensure_ascii=False) + "\n")
+    _write_table(out / "history.csv", history)
+    if tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        with SummaryWriter(out / "tensorboard", purge_step=epoch) as writer:
+            for name, value in row.items():
+                writer.add_scalar(name, value, epoch)
+            writer.add_image("monitor", to_tensor([strip])[0], epoch)
+
+
+def _finish(best: Path, batches: Batches) -> None:
+    """Rescale the best model to the prior and put beside it what a studio needs."""
     model = FaceVAE.from_pretrained(best).to(batches.device)
-    faces, rows, recipe = batches.faces, batches.rows["train"], batches.recipe
+    recipe, faces, rows = batches.recipe, batches.faces, batches.rows["train"]
     if recipe.rescale and rescale_to_prior(model, faces, rows, batches.conditions):
         model.save_pretrained(best)
     LatentStatistics.fit(model, faces, rows, seed=recipe.seed).save(best)
-    return model.cpu()
+
+
+def _write_table(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    with replacing(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_history(out: str | Path) -> list[dict[str, float]]:
+    """The rows of a run's `history.csv`, losses in nats per image."""
+    with open(Path(out) / "history.csv", newline="") as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+def train_grid(
+    recipe: str, faces: FaceSet, out: str | Path, grid: Sequence[str],
+    settings: Sequence[str] = (), **options: Any,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Train each combination of a grid, such as `batch=32,64` and `model.latents=120,200`, into a
+    folder of `out`; runs that ended are skipped. `settings` are of all runs, `options` of `train`.
+    `out/grid.csv` gets a row a run, with the command that repeats it, and `out/best.txt` the two
+    folders of the lowest validation loss."""
+    axes = [[f"{name}={value}" for value in values.split(",")]
+            for name, _, values in (text.partition("=") for text in grid)]  # fmt: skip
+    rows: list[dict[str, Any]] = []
+    for chosen in itertools.product(*axes):
+        folder = Path(out) / "_".join(chosen).replace("model.", "").replace("/", "-")
+        every = [*settings, *chosen]
+        train(RECIPES[recipe].with_settings(every), faces, folder, resume=True, **options)
+        history = read_history(folder)
+        best = min(history, key=lambda row: row["val_loss"])
+        data = " ".join(str(part.folder) for part in getattr(faces, "parts", ()) or [faces])
+        command = f"python -m facevae train {recipe} --data {data} --out {folder}"
+        rows.append(dict(setting.split("=", 1) for setting in chosen) | {
+            "epochs": len(history), "best_epoch": int(best["epoch"]), "val_loss": best["val_loss"],
+            "seconds": round(60 * history[-1]["minutes"]), "cores": torch.get_num_threads(),
+            "torch": torch.__version__, "folder": str(folder),
+            "command": " --set ".join([command, *every]),
+        })  # fmt: skip
+        _write_table(Path(out) / "grid.csv", rows)
+    best_two = sorted(rows, key=lambda row: row["val_loss"])[:2]
+    write_text(Path(out) / "best.txt", "".join(f"{row['folder']}\n" for row in best_two))
+    return rows

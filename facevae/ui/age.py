@@ -5,6 +5,7 @@ A request says how old the face is taken to be, which the visitor may correct.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
@@ -12,10 +13,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from facevae.imaging.face import Face
-from facevae.studio import Studio
-from facevae.ui.components import Page
-from facevae.ui.session import HEIGHT, Animation, OfFace, Unit, encode, jpeg
+from facevae import Face, Studio
+from facevae.ui.session import HEIGHT, Animation, OfFace, Page, Tab, Unit, encode, jpeg
 
 YOUNGEST, OLDEST, STEP = 10, 80, 5  # years, of the strip and between its frames
 
@@ -23,8 +22,8 @@ YOUNGEST, OLDEST, STEP = 10, 80, 5  # years, of the strip and between its frames
 def ages(studio: Studio) -> list[int]:
     """Ages of the strip's frames: none that the model has not seen."""
     low, high = studio.age_span
-    first = max(YOUNGEST, -(-int(np.ceil(low)) // STEP) * STEP)  # rounded up
-    return [*range(first, min(OLDEST, int(high) // STEP * STEP) + 1, STEP)]
+    first = max(YOUNGEST, math.ceil(low / STEP) * STEP)
+    return [*range(first, min(OLDEST, int(high)) + 1, STEP)]
 
 
 class Aged(OfFace):
@@ -43,12 +42,7 @@ class Keep(Aged):
     at: float
 
 
-class Age:
-    """The tab's server functions."""
-
-    def __init__(self, page: Page) -> None:
-        self.session, self.studio = page.session, page.session.studio
-
+class Age(Tab):
     def look(self, request: OfFace) -> dict:
         """What the page begins a new face with."""
         face = self.session.face(request.face)
@@ -82,23 +76,19 @@ class Age:
     def _corrected(self, request: Aged) -> Face:
         """The face, as old as the request says it is."""
         face = self.session.face(request.face)
-        low, high = self.studio.age_span
-        own = min(high, max(low, request.own))
+        own = float(np.clip(request.own, *self.studio.age_span))
         if face.years is not None and own == round(face.years):  # the page shows whole years
             return face
         return self.studio.correct(face, years=own)
 
 
 def build(page: Page) -> None:
-    tab, session = Age(page), page.session
-    editor = session.studio.editor
-    methods = ["condition"] if "age" in editor.conditions else []
-    methods += ["vector"] if editor.curve else []
+    tab, studio = Age(page.session), page.session.studio
     page.element(
         "age",
         slow=[tab.look, tab.strip, tab.save, tab.keep],
-        years=ages(session.studio),
-        span=session.studio.age_span,
-        methods=methods,
+        years=ages(studio),
+        span=studio.age_span,
+        methods=studio.editor.age_methods,
     )
     page.places["aged"] = ("Face to age", "age")

@@ -6,63 +6,37 @@ Gradio shows names, types and docstrings by `Client(url).view_api()` and on the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, TypeGuard
+import functools
+from collections.abc import Callable
+from inspect import signature
+from typing import Annotated, Any, Literal
 
 import gradio as gr
 from PIL import Image
+from pydantic import BeforeValidator, Field, validate_call
 
-from facevae.imaging.face import Face
-from facevae.ui.edit import MAX_STRENGTH
-from facevae.ui.limits import refusal
-from facevae.ui.session import HEIGHT, Session
+from facevae.ui.edit import Strength
+from facevae.ui.server import refusal, sentence
+from facevae.ui.session import HEIGHT, Seed, Session, Tab, Unit
 
 QUEUE = {"concurrency_id": "programs", "concurrency_limit": 1}  # the page waits for none of them
 GENDERS = {"any": None, "male": 0, "female": 1}
-NUMBERS: dict[str, tuple[float | None, float, float]] = {  # usual value (None: left out), bounds
-    "t": (0.5, 0.0, 1.0), "detail": (1.0, 0.0, 1.0), "years": (70.0, 0.0, 120.0),
-    "n": (1, 1, 64), "seed": (0, 0, 2**31 - 1), "temperature": (0.9, 0.0, 2.0),
-    "age": (None, 0.0, 120.0),
-}  # fmt: skip
-WHOLE = ("n", "seed")
+Years = Annotated[float, Field(ge=0, le=120)]
 
 
-@contextmanager
-def in_a_sentence() -> Iterator[None]:
-    """Answer the caller with what the studio says of bad input, NoFaceFound among it."""
-    try:
-        yield
-    except ValueError as error:
-        raise refusal(str(error)) from None
+def _path(photo: Any) -> str:
+    if not isinstance(photo, dict):
+        raise ValueError("it is missing: give a photo that shows a face")
+    return photo["path"]
 
 
-def check(**numbers: object) -> None:
-    """Refuse, in a sentence, what is no number or out of its range."""
-    for name, value in numbers.items():
-        usual, low, high = NUMBERS[name]
-        if value is None and usual is None:
-            continue
-        known = _between(value, low, high)
-        if not known or (name in WHOLE and not float(value).is_integer()):  # type: ignore[arg-type]
-            kind = "a whole number" if name in WHOLE else "a number"
-            raise refusal(f"{name} must be {kind} from {low:g} to {high:.10g}, not {value!r}")
+Photo = Annotated[str, BeforeValidator(_path)]  # of an uploaded file
 
 
-def _between(value: object, low: float, high: float) -> TypeGuard[float]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return low <= value <= high  # false for NaN, too
-
-
-class Program:
+class Program(Tab):
     """The endpoints' functions."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.studio = session, session.studio
-
-    @in_a_sentence()
-    def morph(self, photo_a: dict, photo_b: dict, t: float, detail: float) -> Image.Image:
+    def morph(self, photo_a: Photo, photo_b: Photo, t: Unit, detail: Unit) -> Image.Image:
         """Morph the face of one photo into that of another; the face between, 320 pixels high.
 
         Args:
@@ -71,12 +45,11 @@ class Program:
             t: where on the way, from 0 (the face of photo_a) to 1 (that of photo_b).
             detail: 1 keeps the photos' own detail, 0 is the model's picture alone.
         """
-        check(t=t, detail=detail)
-        return self.studio.morph(self.read(photo_a), self.read(photo_b), t, detail, size=HEIGHT)
+        a, b = self.session.open(photo_a), self.session.open(photo_b)
+        return self.studio.morph(a, b, t, detail, size=HEIGHT)
 
-    @in_a_sentence()
     def edit(
-        self, photo: dict, strengths: dict[str, float], detail: float, paste: bool
+        self, photo: Photo, strengths: dict[str, Strength], detail: Unit, paste: bool
     ) -> Image.Image:
         """Change what the face in a photo looks like: its smile, glasses, hair …
 
@@ -88,12 +61,10 @@ class Program:
             detail: 1 keeps the photo's own detail, 0 is the model's picture alone.
             paste: true for the whole photo with the face put back into it, false for the face.
         """
-        check(detail=detail)
-        check_strengths(strengths)
-        return self.studio.edit(self.read(photo), strengths, detail, **_shape(paste))
+        face, size = self.session.open(photo), None if paste else HEIGHT
+        return self.studio.edit(face, strengths, detail, size=size, paste=paste)
 
-    @in_a_sentence()
-    def age(self, photo: dict, years: float, detail: float, paste: bool) -> Image.Image:
+    def age(self, photo: Photo, years: Years, detail: Unit, paste: bool) -> Image.Image:
         """Show the face in a photo at another age.
 
         Args:
@@ -102,12 +73,16 @@ class Program:
             detail: 1 keeps the photo's own detail, 0 is the model's picture alone.
             paste: true for the whole photo with the face put back into it, false for the face.
         """
-        check(years=years, detail=detail)
-        return self.studio.age(self.read(photo), years, detail, **_shape(paste))
+        face, size = self.session.open(photo), None if paste else HEIGHT
+        return self.studio.age(face, years, detail, size=size, paste=paste)
 
-    @in_a_sentence()
     def sample(
-        self, n: int, seed: int, temperature: float, age: float | None = None, gender: str = "any"
+        self,
+        n: Annotated[int, Field(ge=1, le=64)],
+        seed: Seed,
+        temperature: Annotated[float, Field(ge=0, le=2)],
+        age: Years | None = None,
+        gender: Literal["any", "male", "female"] = "any",
     ) -> list[Image.Image]:
         """Draw faces of nobody, in the model's own size.
 
@@ -118,60 +93,47 @@ class Program:
             age: in years, about; left out, as it comes.
             gender: "male" or "female"; "any", as it comes.
         """
-        check(n=n, seed=seed, temperature=temperature, age=age)
-        if gender not in GENDERS:
-            raise refusal(f"gender must be one of {', '.join(GENDERS)}, not {gender!r}")
-        return self.studio.sample(int(n), int(seed), temperature, age, GENDERS[gender])
+        return self.studio.sample(n, seed, temperature, age, GENDERS[gender])
 
-    @in_a_sentence()
     def attributes(self) -> list[str]:
         """Name the attributes that /edit takes: CelebA's names, and "Beard"."""
         return list(self.studio.attributes)
 
-    def read(self, photo: dict | None) -> Face:
-        if not photo:
-            raise refusal("a photo is missing: give one that shows a face")
-        return self.session.open(photo["path"])
 
+def answered(function: Callable) -> Callable:
+    """The function with its arguments checked; what is wrong is said in a sentence."""
+    names, checked = list(signature(function).parameters), validate_call(function)
 
-def _shape(paste: bool) -> dict[str, Any]:
-    """`size` and `paste` for the studio: a whole photo keeps its own size."""
-    return {"size": None if paste else HEIGHT, "paste": paste}
+    @functools.wraps(function)
+    def answer(*given: object) -> object:
+        try:
+            return checked(**dict(zip(names, given, strict=False)))
+        except Exception as error:
+            raise refusal(sentence(error)) from None
 
-
-def check_strengths(strengths: object) -> None:
-    if not isinstance(strengths, dict):
-        raise refusal('strengths must be by attribute, such as {"Smiling": 1}')
-    most = MAX_STRENGTH
-    for name, value in strengths.items():
-        if not _between(value, -most, most):
-            raise refusal(
-                f"the strength of {name!r} must be a number from {-most} to {most}, not {value!r}"
-            )
-
-
-def _number(name: str) -> gr.Number:
-    value, low, high = NUMBERS[name]
-    precision = 0 if name in WHOLE else None
-    return gr.Number(value, label=name, minimum=low, maximum=high, precision=precision)
+    return answer
 
 
 def build(session: Session) -> None:
     program = Program(session)
 
     def offer(function: Callable, inputs: list, output: gr.components.Component) -> None:
-        answer = session.programs.of(function)  # which checks its arguments itself
+        answer = session.programs.of(answered(function))
         gr.on([], answer, inputs, output, api_name=function.__name__, preprocess=False, **QUEUE)
+
+    def number(name: str, usual: float | None = None, precision: int | None = None) -> gr.Number:
+        return gr.Number(usual, label=name, precision=precision)
 
     with gr.Row(visible=False):
         photo, photo_a, photo_b = (gr.Image(label=n) for n in ("photo", "photo_a", "photo_b"))
-        detail, paste = _number("detail"), gr.Checkbox(False, label="paste")
+        detail, paste = number("detail", 1.0), gr.Checkbox(False, label="paste")
         picture = gr.Image(label="picture", format="png")
-        offer(program.morph, [photo_a, photo_b, _number("t"), detail], picture)
+        offer(program.morph, [photo_a, photo_b, number("t", 0.5), detail], picture)
         strengths = gr.JSON({"Smiling": 1}, label="strengths")
         offer(program.edit, [photo, strengths, detail, paste], picture)
-        offer(program.age, [photo, _number("years"), detail, paste], picture)
+        offer(program.age, [photo, number("years", 70.0), detail, paste], picture)
         gender = gr.Radio([*GENDERS], value="any", label="gender")
-        wanted = [_number(name) for name in ("n", "seed", "temperature", "age")]
-        offer(program.sample, [*wanted, gender], gr.Gallery(label="faces", format="png"))
+        wanted = [number("n", 1, 0), number("seed", 0, 0), number("temperature", 0.9)]
+        faces = gr.Gallery(label="faces", format="png")
+        offer(program.sample, [*wanted, number("age"), gender], faces)
         offer(program.attributes, [], gr.JSON(label="attributes"))

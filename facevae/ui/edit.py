@@ -6,14 +6,13 @@ strengths, 1 for having an attribute and −1 for not having it.
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
+from PIL import Image
 from pydantic import Field
 
-from facevae.imaging.face import Face
-from facevae.ui.components import Page
-from facevae.ui.session import HEIGHT, OfFace, Request, Unit, encode, jpeg
+from facevae import Face
+from facevae.ui.session import HEIGHT, OfFace, Page, Request, Tab, Unit, encode, jpeg
 
 MAX_STRENGTH = 1.5  # of a slider where nothing reads the face's own strength
 MAX_FACE_HEIGHT = 1024  # pixels of a face that is saved
@@ -26,7 +25,8 @@ GROUPS = {
              "Young": "Age impression"},
 }  # fmt: skip
 ENDS = {"Male": ("feminine", "masculine"), "Young": ("older", "younger")}
-KNOWN = {name: label for group in GROUPS.values() for name, label in group.items()}
+KNOWN = {name for group in GROUPS.values() for name in group}
+Strength = Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]
 
 
 def groups(attributes: tuple[str, ...]) -> list[dict]:
@@ -40,17 +40,8 @@ def groups(attributes: tuple[str, ...]) -> list[dict]:
     return found
 
 
-def in_words(error: ValueError) -> ValueError:
-    """The studio's sentence with the page's names of attributes."""
-
-    def labelled(word: re.Match) -> str:
-        return f"“{KNOWN[word[1]]}”" if word[1] in KNOWN else word[0]
-
-    return ValueError(re.sub(r"\'?\b([A-Z]\w+)\b\'?", labelled, str(error)))
-
-
 class Redraw(OfFace):
-    strengths: dict[str, Annotated[float, Field(ge=-MAX_STRENGTH, le=MAX_STRENGTH)]]
+    strengths: dict[str, Strength]
     locked: list[str]
     detail: Unit
     method: Literal["mean", "balanced"]
@@ -64,12 +55,7 @@ class Average(Request):
     name: str
 
 
-class Edit:
-    """The tab's server functions."""
-
-    def __init__(self, page: Page) -> None:
-        self.session, self.studio = page.session, page.session.studio
-
+class Edit(Tab):
     def look(self, request: OfFace) -> dict:
         """What the page begins a new face with: the photo, what the model sees, and its readings
         of the face's own attributes, from −1 to 1."""
@@ -83,34 +69,15 @@ class Edit:
     def redraw(self, request: Redraw) -> dict:
         """The edited face, and its attributes as the model is given them now."""
         face = self.session.face(request.face)
-        try:
-            picture = self.studio.edit(face, request.strengths, request.detail, request.method,
-                                       request.locked, HEIGHT)  # fmt: skip
-        except ValueError as error:
-            raise in_words(error) from None
-        return {"picture": jpeg(picture), "now": self._now(face, request)}
-
-    def _now(self, face: Face, request: Redraw | None = None) -> dict[str, float]:
-        """The attributes that are conditions of the model, from −1 to 1, after an edit."""
-        editor, condition = self.studio.editor, face.condition
-        if condition is None:
-            return {}
-        if request:
-            state = (face.mean, condition)
-            condition = editor.moved(state, request.strengths, request.method, request.locked,
-                                     face.years)[1]  # fmt: skip
-        readings = editor.readings(condition)
-        return {name: round(2 * readings[name] - 1, 3) for name in editor.columns}
+        picture = jpeg(self._edited(face, request, HEIGHT))
+        return {"picture": picture, "now": self._now(face, request)}
 
     def keep(self, request: Keep) -> dict:
         """A PNG without metadata: the face alone, or its whole photo."""
         face = self.session.face(request.face)
-        height = None
-        if not request.whole:
-            own = round(face.alignment.side) if face.alignment else face.photo.height
-            height = max(HEIGHT, min(MAX_FACE_HEIGHT, own))
-        picture = self.studio.edit(face, request.strengths, request.detail, request.method,
-                                   request.locked, height, request.whole)  # fmt: skip
+        own = round(face.alignment.side) if face.alignment else face.photo.height
+        height = None if request.whole else max(HEIGHT, min(MAX_FACE_HEIGHT, own))
+        picture = self._edited(face, request, height, request.whole)
         name = "edited-photo.png" if request.whole else "edited-face.png"
         return {"name": name, "uri": encode(picture, "PNG")}
 
@@ -118,17 +85,32 @@ class Edit:
         """The average person without an attribute and with it."""
         return [jpeg(self.studio.average(request.name, has)) for has in (False, True)]
 
+    def _edited(
+        self, face: Face, request: Redraw, height: int | None, whole: bool = False
+    ) -> Image.Image:
+        how = (request.strengths, request.detail, request.method, request.locked)
+        return self.studio.edit(face, *how, height, whole)
+
+    def _now(self, face: Face, request: Redraw | None = None) -> dict[str, float]:
+        """The attributes that are conditions of the model, from −1 to 1, after an edit."""
+        editor, condition = self.studio.editor, face.condition
+        if condition is None:
+            return {}
+        if request:
+            how = (request.strengths, request.method, request.locked, face.years)
+            condition = editor.moved((face.mean, condition), *how)[1]
+        readings = editor.readings(condition)
+        return {name: round(2 * readings[name] - 1, 3) for name in editor.columns}
+
 
 def build(page: Page) -> None:
-    tab, session = Edit(page), page.session
-    editor = session.studio.editor
-    balanced = any(name not in editor.columns for name in editor.directions["balanced"])
+    tab, studio = Edit(page.session), page.session.studio
     page.element(
         "edit",
         live=[tab.redraw],
         slow=[tab.look, tab.keep, tab.average],
-        groups=groups(session.studio.attributes),
+        groups=groups(studio.attributes),
         reach=MAX_STRENGTH,
-        methods=balanced,
+        methods=bool(studio.editor.directions["balanced"]),
     )
     page.places["edited"] = ("Face to edit", "edit")

@@ -7,6 +7,7 @@ there. It is all that page and server exchange, so nothing is kept for a visitor
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Annotated
 
@@ -15,72 +16,90 @@ import torch
 from PIL import Image
 from pydantic import Field
 from torch import Tensor
+from torch.nn.functional import pad
 
 from facevae.imaging import images
-from facevae.latents.editor import State
-from facevae.ui.components import Page
-from facevae.ui.latent_planes import LatentPlanes
-from facevae.ui.session import Request, Session, jpeg
+from facevae.latents.directions import State
+from facevae.ui.session import Page, Request, Seed, Session, Tab, jpeg
 
 GALLERY_FACES = 12
 CACHED_GALLERIES = 64  # codes of a seed and settings each, of no visitor
 PLANE_CODES = 2000  # draws of the prior that the map's axes are fitted to
+MAP_REACH = 2.5  # standard deviations from the middle of a map to its edge
 MAP_TILES, MAP_TILE_HEIGHT = 7, 64  # faces along a side of a map's background, and pixels of each
 OFFERED_LATENTS = 24  # of a map's axes, the strongest ones
 TRAVERSED, STEPS, STEP_HEIGHT = 8, 7, 56  # latents, faces of each, and pixels of a face
 TRAVERSAL_REACH = 3.0  # standard deviations either way
 
 Latent = Annotated[int, Field(ge=0)]
-Gender = Annotated[int, Field(ge=0, le=1)]
+Place = Annotated[float, Field(ge=-1, le=1)]
+Move = Annotated[float, Field(ge=-TRAVERSAL_REACH, le=TRAVERSAL_REACH)]
 
 
 class Spot(Request):
-    seed: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    seed: Seed | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] = 0.8
     index: Annotated[int, Field(ge=0, lt=GALLERY_FACES)] = 0
     age: float | None = None
-    gender: Gender | None = None
-    x: Annotated[float, Field(ge=-1, le=1)] = 0.0
-    y: Annotated[float, Field(ge=-1, le=1)] = 0.0
+    gender: Annotated[int, Field(ge=0, le=1)] | None = None
+    x: Place = 0.0
+    y: Place = 0.0
     latents: Annotated[list[Latent], Field(min_length=2, max_length=2)] | None = None
-    moved: dict[Latent, Annotated[float, Field(ge=-TRAVERSAL_REACH, le=TRAVERSAL_REACH)]] = {}
+    moved: dict[Latent, Move] = {}
 
 
-class Explorer:
-    """The tab's server functions: spots in, pictures out."""
+class LatentPlanes:
+    """The main plane of codes (N, D), such as draws of a prior, and those of any two latents.
+
+    Attributes:
+        mean: (D,), the middle of every map. std: (D,), of each latent.
+        main: (2, D), the two leading principal axes, one standard deviation long.
+    """
+
+    def __init__(self, codes: Tensor) -> None:
+        self.mean, self.std = codes.mean(0), codes.std(0)
+        _, lengths, axes = torch.linalg.svd(codes - self.mean, full_matrices=False)
+        main = (lengths[:, None] / (len(codes) - 1) ** 0.5 * axes)[:2]
+        self.main = pad(main, (0, 0, 0, 2 - len(main)))  # for a model of one latent
+
+    def codes(self, points: Tensor, latents: Sequence[int] | None = None) -> Tensor:
+        """Codes (N, D) of points (N, 2) of a map, each coordinate from −1 to 1.
+
+        Args:
+            latents: the two that are moved; the main axes by default.
+        """
+        axes = self.main if latents is None else torch.diag(self.std)[[*latents]]  # (2, D)
+        return self.mean + MAP_REACH * points @ axes
+
+    def strongest(self, decode: Callable[[Tensor], Tensor], batch: int = 32) -> list[int]:
+        """All latents, first those that change the decoder's picture of the mean code the most
+        from two standard deviations on one side to two on the other."""
+        changes = [
+            (decode(self.mean + steps) - decode(self.mean - steps)).square().flatten(1).mean(dim=1)
+            for steps in torch.diag(2 * self.std).split(batch)
+        ]
+        return torch.cat(changes).argsort(descending=True).tolist()
+
+
+class Explorer(Tab):
+    """Spots in, pictures out."""
 
     def __init__(self, session: Session) -> None:
-        self.session, self.studio = session, session.studio
-        self.prior, self.editor = self.studio.statistics.prior, self.studio.editor
-        self._drawn = lru_cache(CACHED_GALLERIES)(self._draw)
+        super().__init__(session)
+        self.editor = self.studio.editor
+        self._drawn = lru_cache(CACHED_GALLERIES)(self.studio.draw_codes)
         self._planes = session.slow.submit(self._fit_planes)
 
     @torch.inference_mode()
     def _fit_planes(self) -> tuple[LatentPlanes, list[int]]:
-        planes = LatentPlanes(self.prior.sample(PLANE_CODES, torch.Generator().manual_seed(0), 1.0))
-        condition = self._condition(planes.mean[None])
+        planes = LatentPlanes(self.editor.sampled(PLANE_CODES, 0, 1.0)[0])
+        condition = self.editor.probe(planes.mean[None], binary=True)
         return planes, planes.strongest(lambda codes: self._decode(codes, condition))
 
-    def _condition(self, codes: Tensor) -> Tensor | None:
-        """What faces of these codes have or have not, as `Studio.sample` decides it."""
-        condition = self.editor.probe(codes)
-        if condition is None:
-            return None
-        binary = torch.tensor([name != "age" for name in self.editor.conditions])
-        return torch.where(binary, condition.round(), condition)
-
-    @torch.inference_mode()
-    def _draw(self, seed: int, temperature: float, age: float | None, gender: int | None) -> State:
-        generator = torch.Generator().manual_seed(seed)
-        codes = self.prior.sample(GALLERY_FACES, generator, temperature)
-        wanted = {} if gender is None else {"Male": 1.0 - 2.0 * gender}
-        state = self.editor.moved((codes, self._condition(codes)), wanted)
-        return state if age is None else self.editor.aged(state, None, age)
-
     def _dozen(self, spot: Spot) -> State:
-        return self._drawn(spot.seed or 0, spot.temperature, spot.age, spot.gender)
+        how = (spot.seed or 0, spot.temperature, spot.age, spot.gender)
+        return self._drawn(GALLERY_FACES, *how)
 
-    @torch.inference_mode()
     def _state(self, spot: Spot) -> State:
         """The code and the condition of a spot, (1, D) and (1, K)."""
         planes, _ = self._planes.result()
@@ -90,18 +109,22 @@ class Explorer:
             code, condition = codes[one].clone(), None if conditions is None else conditions[one]
         else:
             code = planes.codes(torch.tensor([[spot.x, spot.y]]), spot.latents)
-            condition = self._condition(code)
+            condition = self.editor.probe(code, binary=True)
         for latent, value in spot.moved.items():
             code[0, latent] = planes.mean[latent] + value * planes.std[latent]
         return code, condition
 
+    @torch.inference_mode()
     def _decode(self, codes: Tensor, condition: Tensor | None) -> Tensor:
         given = None if condition is None else condition.expand(len(codes), -1)
         return self.studio.model.decode(codes, given)
 
-    @torch.inference_mode()
     def _pictures(self, codes: Tensor, condition: Tensor | None) -> list[Image.Image]:
         return images.to_pil(self._decode(codes, condition))
+
+    def _sheet(self, faces: list[Image.Image], height: int, columns: int) -> str:
+        size = self.session.size(height)[::-1]
+        return jpeg(images.tile([face.resize(size) for face in faces], columns))
 
     def picture(self, spot: Spot) -> Image.Image:
         return self._pictures(*self._state(spot))[0]
@@ -118,8 +141,9 @@ class Explorer:
         steps = (torch.arange(MAP_TILES) + 0.5) / MAP_TILES * 2 - 1  # the middles of the tiles
         points = torch.cartesian_prod(steps, steps).flip(1)  # (MAP_TILES², 2), row by row
         codes = self._planes.result()[0].codes(points, spot.latents)
-        faces = self._pictures(codes, self._condition(codes))
-        return self._sheet(faces, MAP_TILE_HEIGHT, MAP_TILES)
+        return self._sheet(
+            self._pictures(codes, self.editor.probe(codes, binary=True)), MAP_TILE_HEIGHT, MAP_TILES
+        )
 
     def strongest(self, _: None) -> list[int]:
         """Latents by how much they change the picture, for the map's axes."""
@@ -139,15 +163,10 @@ class Explorer:
             rows.append({"latent": latent, "value": round(value.item(), 3), "strip": strip})
         return rows
 
-    def _sheet(self, faces: list[Image.Image], height: int, columns: int) -> str:
-        size = self.session.size(height)[::-1]
-        return jpeg(images.tile([face.resize(size) for face in faces], columns))
-
 
 def build(page: Page) -> None:
-    session = page.session
-    explorer = Explorer(session)
-    session.draw_spot = lambda spot: explorer.picture(Spot.model_validate(spot))
+    studio, explorer = page.session.studio, Explorer(page.session)
+    page.session.draw_spot = lambda spot: explorer.picture(Spot.model_validate(spot))
 
     def go(event: gr.EventData) -> gr.Tabs:
         return gr.Tabs(selected=event.tab if event.tab in ("morph", "edit", "age") else "morph")
@@ -157,7 +176,7 @@ def build(page: Page) -> None:
         live=[explorer.face],
         slow=[explorer.gallery, explorer.background, explorer.strongest, explorer.traverse],
         places=page.places,
-        ages=session.studio.can_age,
-        genders="Male" in session.studio.attributes,
+        ages=studio.can_age,
+        genders="Male" in studio.attributes,
     )
     element.go(go, None, page.tabs, api_visibility="private", show_progress="hidden", queue=False)

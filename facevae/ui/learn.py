@@ -10,11 +10,10 @@ import torch
 from PIL import Image
 from pydantic import Field
 
+from facevae import FaceVAE
 from facevae.data import synthetic
 from facevae.imaging import images
-from facevae.models.vae import FaceVAE
-from facevae.ui.components import Page
-from facevae.ui.session import ASSETS, Request, encode
+from facevae.ui.session import ASSETS, Page, Request, Seed, encode
 
 LATENTS = 10
 Beta = Literal[1, 10, 50]
@@ -34,18 +33,16 @@ class Code(Request):
 
 
 @functools.cache
+@torch.inference_mode()
 def model(beta: int) -> tuple[FaceVAE, list[int]]:
     """A small model, and its latents, first those that carry the most nats in drawn faces."""
     vae = FaceVAE.from_pretrained(ASSETS / "learn" / f"beta-{beta}")
     faces, _ = synthetic.draw_faces(128, vae.config.image_shape[1:])
-    with torch.inference_mode():
-        kl = (
-            vae.encode(images.to_tensor([*map(Image.fromarray, faces)])).kl_per_latent().mean(dim=0)
-        )  # (D,)
-    return vae, kl.argsort(descending=True).tolist()
+    posterior = vae.encode(images.to_tensor([*map(Image.fromarray, faces)]))
+    return vae, posterior.kl_per_latent().mean(dim=0).argsort(descending=True).tolist()
 
 
-def someone(seed: Annotated[int, Field(ge=0, lt=2**31)]) -> dict[str, float]:
+def someone(seed: Seed) -> dict[str, float]:
     """All factors of a drawn face."""
     drawn = synthetic.sample_factors(1, np.random.default_rng(seed), independent=False)
     return {name: round(float(values[0]), 3) for name, values in drawn.items()}
@@ -55,12 +52,12 @@ def someone(seed: Annotated[int, Field(ge=0, lt=2**31)]) -> dict[str, float]:
 def look(request: Look) -> dict:
     """A drawn face: its picture, q(z | x) latent by latent, and the decoder's picture."""
     vae, order = model(request.beta)
-    faces = synthetic.draw(request.factors, vae.config.image_shape[1:])
-    x = images.to_tensor([Image.fromarray(faces[0])])
+    face = Image.fromarray(synthetic.draw(request.factors, vae.config.image_shape[1:])[0])
+    x = images.to_tensor([face])
     posterior = vae.encode(x)
     decoded = vae.decode(posterior.mean)
     return {
-        "input": encode(Image.fromarray(faces[0]), "PNG"),
+        "input": encode(face, "PNG"),
         "output": encode(images.to_pil(decoded)[0], "PNG"),
         "mean": posterior.mean[0, order].tolist(),
         "std": posterior.std[0, order].tolist(),

@@ -7,15 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from facevae.ui.components import Page
-from facevae.ui.session import HEIGHT, MAX_FRAMES, Animation, Key, Request, Unit, encode, jpeg
+from facevae import Face
+from facevae.ui import session as s
+from facevae.ui.session import HEIGHT, Page, Request, Unit, encode, jpeg
 
 STRIP_FRAMES = 25  # the canvas blends between neighbours
 ROUND = {2: (0, 1), 3: (0, 1, 2), 4: (0, 1, 3, 2)}  # from face to face, as the pad plays
 
 
 class Shown(Request):
-    faces: Annotated[list[Key], Field(min_length=2, max_length=4)]
+    faces: Annotated[list[s.Key], Field(min_length=2, max_length=4)]
     detail: Unit = 1.0
     path: Literal["linear", "spherical"] = "linear"
 
@@ -24,7 +25,7 @@ class Blend(Shown):
     weights: list[Unit]
 
 
-class Save(Animation, Shown):
+class Save(s.Animation, Shown):
     pass
 
 
@@ -34,31 +35,26 @@ class Photo(Shown):
     place: Unit | list[Unit]
 
 
-class Morph:
-    """The tab's server functions."""
-
-    def __init__(self, page: Page) -> None:
-        self.session, self.studio = page.session, page.session.studio
-
+class Morph(s.Tab):
     def strip(self, request: Shown) -> dict[str, list[str]]:
         """With all of the photos' detail and with none: the page blends the two by itself."""
-        a, b = map(self.session.face, request.faces[:2])
-        kinds = {"frames": 1.0, "plain": 0.0}
-        return {
-            kind: [jpeg(frame) for frame in self.studio.morph_strip(
-                a, b, STRIP_FRAMES, detail, request.path, HEIGHT)]
-            for kind, detail in kinds.items()
-        }  # fmt: skip
+        a, b = self._faces(request)[:2]
+
+        def frames(detail: float) -> list[str]:
+            how = (STRIP_FRAMES, detail, request.path, HEIGHT)
+            return [jpeg(frame) for frame in self.studio.morph_strip(a, b, *how)]
+
+        return {"frames": frames(1.0), "plain": frames(0.0)}
 
     def blend(self, request: Blend) -> dict[str, str]:
-        faces = [*map(self.session.face, request.faces)]
+        faces = self._faces(request)
         return {"picture": jpeg(self.studio.blend(faces, request.weights, request.detail, HEIGHT))}
 
     def save(self, request: Save) -> dict[str, str]:
         """An animation from face to face, and back to the first."""
-        faces = [*map(self.session.face, request.faces)]
+        faces = self._faces(request)
         stops = [faces[place] for place in ROUND[len(faces)]]
-        steps = min(MAX_FRAMES // len(stops), request.frames) - 1  # the last one comes next
+        steps = min(s.MAX_FRAMES // len(stops), request.frames) - 1  # the last one comes next
         how = (request.detail, request.path, request.height)
         frames = [
             partial(self.studio.morph, a, b, step / steps, *how)
@@ -69,16 +65,19 @@ class Morph:
 
     def photo(self, request: Photo) -> dict[str, str]:
         """The first face's whole photo with the morph put back into it, a PNG without metadata."""
-        faces = [*map(self.session.face, request.faces)]
-        if isinstance(request.place, list):
-            whole = self.studio.blend(faces, request.place, request.detail, paste=True)
+        faces, place = self._faces(request), request.place
+        if isinstance(place, list):
+            whole = self.studio.blend(faces, place, request.detail, paste=True)
         else:
             a, b = faces[:2]
-            whole = self.studio.morph(a, b, request.place, request.detail, request.path, paste=True)
+            whole = self.studio.morph(a, b, place, request.detail, request.path, paste=True)
         return {"name": "morph-photo.png", "uri": encode(whole, "PNG")}
+
+    def _faces(self, request: Shown) -> list[Face]:
+        return [self.session.face(key) for key in request.faces]
 
 
 def build(page: Page) -> None:
-    tab = Morph(page)
+    tab = Morph(page.session)
     page.element("morph", live=[tab.blend], slow=[tab.strip, tab.save, tab.photo])
     page.places |= {"first": ("First face", "morph"), "second": ("Second face", "morph")}

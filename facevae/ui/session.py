@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 import random
 import secrets
 import tempfile
@@ -12,19 +11,19 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import gradio as gr
 from PIL import Image, ImageOps
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from facevae import CannotDo, Face, Studio
 from facevae.imaging import images
 from facevae.imaging.alignment import FRAMINGS
-from facevae.imaging.face import Face
 from facevae.imaging.photo import PhotoLike, open_photo
-from facevae.studio import Studio
-from facevae.ui.limits import MAX_PHOTO_BYTES
-from facevae.ui.worker import Worker
+from facevae.ui.server import MAX_PHOTO_BYTES, Worker
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 PORTRAITS = {
@@ -36,10 +35,10 @@ HEIGHT = 320  # pixels of a frame, which the canvas scales
 KEPT_SECONDS, SWEEP_SECONDS = 3540, 60  # of a visitor's face, from when it was read
 MAX_FACES = 200  # of all visitors: the oldest goes first
 FORGOTTEN = "This face was forgotten, as every photo is after an hour: choose one again."
-
 FRAMES_PER_SECOND, MAX_FRAMES = 12, 120  # more would keep other visitors waiting
 
 Unit = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Key = Annotated[str, StringConstraints(max_length=80)]
 
 
@@ -53,7 +52,7 @@ class Origin(Request):
     """Where a face comes from, as links name it: a portrait, a seed, or a spot of Explore."""
 
     portrait: str | None = None
-    draw: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    draw: Seed | None = None
     spot: dict[str, Any] | None = None
 
 
@@ -81,16 +80,17 @@ class Animation(Request):
 
 
 class Session:
-    """The studio, its workers, and visitors' faces, each under a secret key."""
+    """The studio, its workers, and faces by key: the page's own, and visitors'."""
 
     def __init__(self, studio: Studio, max_side: int, kept_seconds: float = KEPT_SECONDS) -> None:
         self.studio, self.max_side, self.kept_seconds = studio, max_side, kept_seconds
         self.live, self.slow, self.programs = Worker(), Worker(niceness=5), Worker(niceness=10)
-        self.kept: dict[str, tuple[float, Face]] = {}  # until when, and the face
+        self.own: dict[str, Face] = {}
+        self.kept: dict[str, tuple[float, Face]] = {}  # until when, and the face; the oldest first
         self.jobs: dict[str, float] = {}  # share of each animation that is drawn
         self.draw_spot: Callable[[dict], Image.Image] | None = None  # of the Explore tab
         channels, self.rows, self.columns = studio.model.config.image_shape
-        self.portraits = dict(PORTRAITS) if channels == 3 and studio.framing != "none" else {}
+        self.portraits = dict(PORTRAITS) if channels == 3 and studio.whole_photos else {}
         self.thumbnails = {}  # heads, for small buttons
         for name, path in self.portraits.items():
             fitted = ImageOps.fit(Image.open(path), (114, 114), centering=(0.5, 0))
@@ -100,18 +100,20 @@ class Session:
 
     def _begin(self) -> list[dict]:
         """The first four faces: both portraits where the model can read them, then drawn ones."""
-        begun = [self._portrait(name, self.open(path)) for name, path in self.portraits.items()]
+        self.own = {name: self.open(path) for name, path in self.portraits.items()}
+        begun = [self._portrait(name) for name in self.own]
         for seed in START_SEEDS[: 4 - len(begun)]:
-            face = self.place(self.studio.sample(1, seed)[0])
-            begun.append(self._shown(face, "Nobody", {"draw": seed}, f"start-{seed}"))
+            key, face = f"start-{seed}", self.place(self.studio.sample(1, seed)[0])
+            self.own[key] = face
+            begun.append(self._shown(face, "Nobody", {"draw": seed}, key))
         return begun
 
     def begin(self, origins: list[dict | None]) -> list[dict]:
         """Faces that a tab opens with: those of a link, and the first ones in other places."""
         begun = [*self.starting.result()]
         for place, origin in enumerate(origins[:4]):
-            with suppress(ArithmeticError, LookupError, RuntimeError, TypeError, ValueError):
-                if origin:  # of a link, which may have been written by hand
+            with suppress(ValueError, LookupError):  # a link may be written by hand
+                if origin:
                     begun[place] = self.add(Added(origin=Origin(**origin)))
         return begun[: len(origins)]
 
@@ -120,20 +122,19 @@ class Session:
         if request.photo is not None:
             photo = base64.b64decode(request.photo.partition("base64,")[2])
             if len(photo) > MAX_PHOTO_BYTES:
-                raise ValueError(f"Send a photo of less than {MAX_PHOTO_BYTES // 10**6} MB.")
-            return self._shown(self.open(photo), "Your photo")
+                raise CannotDo(f"Send a photo of less than {MAX_PHOTO_BYTES // 10**6} MB.")
+            return self._shown(self.open(io.BytesIO(photo)), "Your photo")
         origin = request.origin or Origin(draw=random.getrandbits(31))
         if origin.portrait is not None:
-            return self._portrait(origin.portrait, self.face(origin.portrait))
+            return self._portrait(origin.portrait)
         if origin.spot is not None and self.draw_spot:
             drawn = self.draw_spot(origin.spot)
         else:
             drawn = self.studio.sample(1, origin.draw or 0)[0]
         return self._shown(self.place(drawn), "Nobody", origin.model_dump(exclude_none=True))
 
-    def open(self, photo: PhotoLike | bytes) -> Face:
-        opened = io.BytesIO(photo) if isinstance(photo, bytes) else photo
-        return self.studio.read(open_photo(opened, self.max_side))
+    def open(self, photo: PhotoLike) -> Face:
+        return self.studio.read(open_photo(photo, self.max_side))
 
     def place(self, drawn: Image.Image) -> Face:
         """The face in a picture that the model drew: where its eyes are is known."""
@@ -141,16 +142,13 @@ class Session:
         eyes = None if landmarks is None else landmarks[:2] * drawn.width
         return self.studio.read(drawn, eyes=eyes)
 
-    def _portrait(self, name: str, face: Face) -> dict:
-        return self._shown(face, name, {"portrait": name}, name)
+    def _portrait(self, name: str) -> dict:
+        return self._shown(self.face(name), name, {"portrait": name}, name)
 
-    def _shown(
-        self, face: Face, name: str, origin: dict | None = None, key: str | None = None
-    ) -> dict:
-        if key is None:  # nobody else can guess it
-            key = secrets.token_urlsafe(16)
+    def _shown(self, face: Face, name: str, origin: dict | None = None, key: str = "") -> dict:
+        if not key:
+            key = secrets.token_urlsafe(16)  # nobody else can guess it
             self.kept[key] = time.monotonic() + self.kept_seconds, face
-        self.kept.setdefault(key, (math.inf, face))
         several = face.faces_found > 1
         notes = [f"{face.faces_found} faces were found: the largest was taken."] if several else []
         notes += [f"{face.warning[0].upper()}{face.warning[1:]}."] if face.warning else []
@@ -160,17 +158,19 @@ class Session:
         return {"key": key, "name": name, "origin": origin, "crop": crop, "note": " ".join(notes)}
 
     def face(self, key: str) -> Face:
-        """A kept face; ValueError where it was forgotten."""
+        """A kept face; CannotDo where it was forgotten."""
         self.forget()
+        if key in self.own:
+            return self.own[key]
         if key not in self.kept:
-            raise ValueError(FORGOTTEN)
+            raise CannotDo(FORGOTTEN)
         return self.kept[key][1]
 
     def forget(self) -> None:
         """Drop visitors' faces whose time is over, and the oldest of too many."""
-        visitors = [(key, until) for key, (until, _) in [*self.kept.items()] if until < math.inf]
-        for place, (key, until) in enumerate(visitors, MAX_FACES - len(visitors)):
-            if place < 0 or until < time.monotonic():
+        visitors = [*self.kept.items()]
+        for place, (key, (until, _)) in enumerate(visitors, MAX_FACES - len(visitors)):
+            if place < 0 or until <= time.monotonic():
                 self.kept.pop(key, None)
 
     def _sweep(self) -> None:
@@ -205,6 +205,60 @@ class Session:
                 return {"name": file.name, "uri": data_uri(file.read_bytes())}
         finally:
             self.jobs.pop(request.job, None)
+
+
+class Tab:
+    """A tab's server functions: a subclass's methods, each of one request."""
+
+    def __init__(self, session: Session) -> None:
+        self.session, self.studio = session, session.studio
+
+
+@dataclass
+class Page:
+    """What a tab's builder gets: `build(page)` lays the tab out.
+
+    Attributes:
+        places: for Explore's buttons, the places that take a face: name → (label, id of the tab).
+    """
+
+    session: Session
+    tabs: gr.Tabs
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    def element(
+        self, name: str, live: Sequence[Callable] = (), slow: Sequence[Callable] = (), **props: Any
+    ) -> gr.HTML:
+        """The custom element of assets/app/NAME.html, which asks the server for all it shows.
+
+        Its `connect(server, trigger, props)` is called once. `server` has the functions, each of
+        one request as JSON, done by the live or the slow worker; `trigger("go", data)` sends the
+        event `go` of the gr.HTML given back.
+        """
+        session = self.session
+        live, slow = [session.progress, *live], [session.begin, session.add, *slow]
+        functions = [session.live.serves(one) for one in live]
+        functions += [session.slow.serves(one) for one in slow]
+        return gr.HTML(
+            html_template=markup(name),
+            js_on_load="const events = ['go'];"
+            "element.firstElementChild.connect(server, trigger, props);",
+            server_functions=functions,
+            apply_default_css=False,
+            portraits=session.thumbnails,
+            whole=session.studio.whole_photos,
+            side=session.max_side,
+            **props,
+        )
+
+
+def markup(name: str) -> str:
+    """A file of assets/app/, with the smaller elements in it laid out by files of their own."""
+    text = (ASSETS / "app" / f"{name}.html").read_text(encoding="utf-8")
+    for part in {"face-input", "strip-player", "morph-pad", "animation-saver"} - {name}:
+        if f"</{part}>" in text:
+            text = text.replace(f"</{part}>", f"{markup(part)}</{part}>")
+    return text
 
 
 def data_uri(content: bytes, kind: str = "application/octet-stream") -> str:

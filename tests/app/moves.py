@@ -10,9 +10,17 @@ from PIL import Image
 
 from facevae.ui import session
 
+HOPPER, COLLINS = session.PORTRAITS
 PORTRAITS = [str(file) for file in session.PORTRAITS.values()]
 STRIP, PAD = "face-morph strip-player canvas", "morph-pad canvas"
 AFTER, PREVIEW = "face-editor .after", "face-explorer .preview"
+WHITE = Image.new("RGB", (300, 300), "white")  # no face
+
+
+def png(picture: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def levels(picture: Image.Image | str) -> np.ndarray:
@@ -22,42 +30,38 @@ def levels(picture: Image.Image | str) -> np.ndarray:
     return np.asarray(picture.convert("RGB"), float)
 
 
-def near(shown: np.ndarray, made: Image.Image, most: float = 2.5) -> bool:
-    return np.abs(shown - levels(made)).mean() < most  # it came as a JPEG
-
-
-def frames(page) -> None:
-    """Wait until what was set is drawn."""
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+def near(shown: np.ndarray, made: Image.Image | np.ndarray, most: float = 2.5) -> bool:
+    made = levels(made) if isinstance(made, Image.Image) else made
+    return np.abs(shown - made).mean() < most  # it came as a JPEG
 
 
 def pixels(page, selector: str) -> np.ndarray:
-    """A canvas as it is now, (H, W, 3), float."""
-    frames(page)
+    """A canvas once what was set is drawn, (H, W, 3), float."""
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return levels(page.eval_on_selector(selector, "canvas => canvas.toDataURL()"))
+
+
+def looks(page, selector: str):
+    """What a canvas shows, again and again, until that takes too long."""
+    for _ in range(600):
+        yield pixels(page, selector)
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{selector} never looked so")
 
 
 def changed(page, selector: str, old: np.ndarray) -> np.ndarray:
     """A canvas once it is another than it was."""
-    for _ in range(600):
-        new = pixels(page, selector)
-        if new.shape != old.shape or not np.array_equal(new, old):
-            return new
-        page.wait_for_timeout(50)
-    raise AssertionError(f"{selector} never changed")
+    return next(new for new in looks(page, selector) if not np.array_equal(new, old))
 
 
 def settled(page, selector: str, calm: int = 6) -> np.ndarray:
     """A canvas once it stays as it is."""
-    last, same = pixels(page, selector), 0
-    for _ in range(600):
-        page.wait_for_timeout(60)
-        now = pixels(page, selector)
+    last, same = None, 0
+    for now in looks(page, selector):
         same = same + 1 if np.array_equal(now, last) else 0
         if same == calm:
             return now
         last = now
-    raise AssertionError(f"{selector} never settles")
 
 
 def slide(page, selector: str, *values: float) -> None:
@@ -70,6 +74,16 @@ def slide(page, selector: str, *values: float) -> None:
             happens("change"); }""",
         list(values),
     )
+
+
+def drag(page, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Drag over an element, from and to shares of its width and height."""
+    box = page.locator(selector).bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    page.mouse.move(*places[1], steps=10)
+    page.mouse.up()
 
 
 def seek(page, position: float) -> np.ndarray:
@@ -91,11 +105,14 @@ def named(page, name: str, who: str) -> None:
     place(page, name).locator("figcaption").get_by_text(who).wait_for()
 
 
+def choose(page, name: str, button: str, who: str = "Nobody") -> None:
+    """Put a portrait or a drawn face in a place."""
+    place(page, name).get_by_role("button", name=button).click()
+    named(page, name, who)
+
+
 def upload(page, name: str, photo: Image.Image | bytes) -> None:
-    if isinstance(photo, Image.Image):
-        buffer = io.BytesIO()
-        photo.save(buffer, "PNG")
-        photo = buffer.getvalue()
+    photo = photo if isinstance(photo, bytes) else png(photo)
     file = {"name": "photo.png", "mimeType": "image/png", "buffer": photo}
     place(page, name).locator("[type=file]").set_input_files(file)
 

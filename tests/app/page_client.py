@@ -18,7 +18,6 @@ from typing import Any
 import httpx
 
 API = "gradio_api"
-WORDS = 500  # characters of a refusal, at most
 
 
 class Refused(Exception):
@@ -27,11 +26,7 @@ class Refused(Exception):
     def __init__(self, status: int, said: str) -> None:
         super().__init__(f"{status}: {said[:200]}")
         self.status, self.said = status, said
-
-    @property
-    def clear(self) -> bool:
-        """Whether it is a refusal: no server error, no traceback, some words."""
-        return self.status < 500 and 0 < len(self.said) < WORDS and "Traceback" not in self.said
+        self.clear = status < 500 and 0 < len(said) < 500 and "Traceback" not in said
 
 
 class PageClient:
@@ -41,16 +36,14 @@ class PageClient:
         self.http = httpx.Client(base_url=url, timeout=60)
         self.session = secrets.token_hex(6)
         config = self.http.get("/config").json()
+        templates = {c["id"]: str(c["props"].get("html_template")) for c in config["components"]}
         self.live = {
-            part["props"]["html_template"].strip().strip("<").split(">")[0]: part["id"]
-            for part in config["components"]
-            if "<section" in str(part["props"].get("html_template"))
+            text.strip().strip("<").split(">")[0]: number
+            for number, text in templates.items()
+            if "<section" in text
         }
-        self.named = {
-            event["api_name"]: event["id"]
-            for event in config["dependencies"]
-            if event["backend_fn"] and event["api_visibility"] == "public"
-        }
+        named = [d for d in config["dependencies"] if d["api_visibility"] == "public"]
+        self.named = {event["api_name"]: event["id"] for event in named}
 
     def post(self, route: str, **how: Any) -> httpx.Response:
         answer = self.http.post(f"/{API}/{route}", **how)
@@ -79,19 +72,15 @@ class PageClient:
                     return message["output"]["data"]
         raise Refused(500, "the stream ended without an answer")
 
-    def upload(self, photo: bytes, name: str = "photo.png") -> str:
+    def upload(self, photo: bytes) -> str:
         """The path of an uploaded file on the server."""
-        return self.post("upload", files={"files": (name, photo, "image/png")}).json()[0]
+        files = {"files": ("photo.png", photo, "image/png")}
+        return self.post("upload", files=files).json()[0]
 
 
 def data_uri(photo: bytes | Path) -> str:
     content = photo if isinstance(photo, bytes) else photo.read_bytes()
     return f"data:image/png;base64,{base64.b64encode(content).decode()}"
-
-
-def marked(path: str) -> dict:
-    """A file as the page and gradio_client speak of it."""
-    return {"path": path, "meta": {"_type": "gradio.FileData"}}
 
 
 def awaited(coroutine: Coroutine) -> Any:

@@ -1,14 +1,9 @@
 """The Edit tab in the browser."""
 
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
 
-import app
-from facevae.imaging.photo import open_photo
-from facevae.ui import edit
 from facevae.ui.session import HEIGHT
 from tests.app import moves as m
 
@@ -23,77 +18,72 @@ def studio(studios):
 
 
 @pytest.fixture(scope="module")
-def face(studio):
-    return studio.read(open_photo(m.PORTRAITS[1], app.MAX_SIDE))
+def face(read):
+    return read(MODEL, m.COLLINS)
 
 
 @pytest.fixture
-def editor(visit):
-    page = visit(MODEL, "Edit")
-    page.wait_for_selector("face-editor[ready]")
-    return page
+def page(visit):
+    return visit(MODEL, "Edit")
 
 
-def value(page, attribute: str) -> float:
-    return float(page.locator(f"#edit-{attribute}").input_value())
+def untouched(page) -> None:
+    page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
 
 
-def test_a_slider_starts_at_what_the_model_reads_and_its_last_value_wins(editor, studio, face):
-    page, first = editor, m.pixels(editor, m.AFTER)
+def test_a_slider_starts_at_what_the_model_reads_and_its_last_value_wins(page, studio, face):
+    first, asked = m.pixels(page, m.AFTER), []
     assert m.near(first, studio.edit(face, {}, size=HEIGHT))
-    own = 2 * face.readings["Male"] - 1
-    assert value(page, "Male") == pytest.approx(own, abs=0.026)  # half a step of 0.05
-    assert value(page, "Smiling") == 0  # a direction: the photo as it is
-    asked = []
+    starts = {"Male": 2 * face.readings["Male"] - 1, "Smiling": 0}  # a condition, a direction
+    for name, own in starts.items():
+        shown = float(page.locator(f"#edit-{name}").input_value())
+        assert shown == pytest.approx(own, abs=0.026)  # half a step of 0.05
     page.on("request", lambda request: "component_server" in request.url and asked.append(request))
     m.slide(page, "#edit-Smiling", *np.linspace(1, -1.5, 25))
-    smile = {"Smiling": -1.5}
-    last = m.settled(page, m.AFTER)
-    assert m.near(last, studio.edit(face, smile, size=HEIGHT)) and not m.near(last, Image.fromarray(
-        first.astype(np.uint8)), 0.5)  # fmt: skip
+    last, wanted = m.settled(page, m.AFTER), {"Smiling": -1.5}
+    assert m.near(last, studio.edit(face, wanted, size=HEIGHT)) and not m.near(last, first, 0.5)
     assert len(asked) <= 3  # of 25: the first, the last, perhaps one between
     m.slide(page, "#edit-Male", 1)
-    both = m.settled(page, m.AFTER)
-    assert m.near(both, studio.edit(face, smile | {"Male": 1}, size=HEIGHT))
+    both, wanted = m.settled(page, m.AFTER), wanted | {"Male": 1}
+    assert m.near(both, studio.edit(face, wanted, size=HEIGHT))
     m.slide(page, "face-editor .detail input", 0)
-    plain = studio.edit(face, smile | {"Male": 1}, 0, size=HEIGHT)
-    assert m.near(m.changed(page, m.AFTER, both), plain)
+    assert m.near(m.changed(page, m.AFTER, both), studio.edit(face, wanted, 0, size=HEIGHT))
     assert np.array_equal(m.pixels(page, "face-editor .before"), first)
     assert page.locator(".seen img").is_visible()
 
 
-def test_undo_redo_reset_and_lock(editor, studio, face):
-    page, states, faces = editor, [], []
+def test_undo_redo_reset_and_lock(page, studio, face):
+    moments = []
+
+    def click(name):
+        page.get_by_role("button", name=name).click()
 
     def remember():
-        faces.append(m.settled(page, m.AFTER))
-        states.append(page.evaluate(STATE))
+        moments.append((m.settled(page, m.AFTER), page.evaluate(STATE)))
 
     def is_at(n):
-        same = np.array_equal(m.settled(page, m.AFTER), faces[n])
-        return same and page.evaluate(STATE) == states[n]
+        same = np.array_equal(m.settled(page, m.AFTER), moments[n][0])
+        return same and page.evaluate(STATE) == moments[n][1]
 
     remember()
     m.slide(page, "#edit-Smiling", 0, 1, 1.5)  # a drag is one step
     remember()
     m.slide(page, "#edit-Beard", 1.5)
     remember()
-    page.get_by_role("button", name="Undo").click()
+    click("Undo")
     assert is_at(1)
     page.keyboard.press("Control+z")
     assert is_at(0) and page.get_by_role("button", name="Undo").is_disabled()
     page.keyboard.press("Control+Shift+z")
-    page.get_by_role("button", name="Redo").click()
+    click("Redo")
     assert is_at(2)
-    page.locator("#edit-Beard").dblclick(position={"x": 3, "y": 3})
-    assert "Beard" not in page.evaluate(f"{STATE}.strengths")
-    page.get_by_label("Reset Smile").click()
-    assert m.near(m.settled(page, m.AFTER), studio.edit(face, {}, size=HEIGHT))
-    page.get_by_role("button", name="Undo").click()
+    page.get_by_label("Reset Beard").click()
+    assert is_at(1)
+    click("Undo")
     m.slide(page, "#edit-Smiling", -1)  # what was undone is gone
     assert page.get_by_role("button", name="Redo").is_disabled()
-    page.get_by_role("button", name="Reset all").click()
-    assert page.evaluate(STATE) == states[0]
+    click("Reset all")
+    assert page.evaluate(STATE) == moments[0][1]
     page.get_by_label("Lock Beard").click()
     assert page.locator("#edit-Beard").is_disabled()
     m.slide(page, "#edit-Smiling", 1.5)
@@ -101,8 +91,7 @@ def test_undo_redo_reset_and_lock(editor, studio, face):
     assert m.near(m.settled(page, m.AFTER), held)
 
 
-def test_the_average_person_with_and_without(editor, studio):
-    page = editor
+def test_the_average_person_with_and_without(page, studio):
     page.get_by_label("Attribute of the average person").select_option("Glasses")
     page.get_by_role("button", name="Average person").click()
     page.locator(".pair img[src]").last.wait_for()
@@ -111,90 +100,79 @@ def test_the_average_person_with_and_without(editor, studio):
         assert m.near(shown, studio.average("Eyeglasses", has), 8)  # small: a JPEG loses more
 
 
-def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(editor, tmp_path):
-    page, photo = editor, open_photo(m.PORTRAITS[1], app.MAX_SIDE)
-
+def test_saves_the_whole_photo_and_the_face_and_shows_before_beside_after(page, face, tmp_path):
     def file(button):
         with Image.open(m.saved(page, page.locator(f"face-editor {button}"), tmp_path)) as opened:
             assert opened.format == "PNG" and not opened.getexif() and not opened.info
             return opened.convert("RGB")
 
-    assert np.array_equal(file(".photo"), photo)  # nothing is edited yet
+    assert np.array_equal(file(".photo"), face.photo)  # nothing is edited yet
     m.slide(page, "#edit-Smiling", 1.5)
-    after = m.settled(page, m.AFTER)
-    whole, alone = file(".photo"), file(".alone")
-    change = np.abs(np.asarray(whole, float) - np.asarray(photo, float)).sum(2) > 0
-    assert whole.size == photo.size and 0 < change.mean() < 0.6
-    assert m.near(after, alone.resize((HEIGHT, HEIGHT)), 6)
-    stage = page.locator("face-editor .picture")
-    box = stage.bounding_box()
-    page.mouse.move(box["x"] + 20, box["y"] + 9)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 9)
-    page.mouse.up()
+    after, whole = m.settled(page, m.AFTER), file(".photo")
+    change = np.abs(m.levels(whole) - m.levels(face.photo)).sum(2) > 0
+    assert whole.size == face.photo.size and 0 < change.mean() < 0.6
+    assert m.near(after, file(".alone").resize((HEIGHT, HEIGHT)), 6)
+    m.drag(page, "face-editor .picture", (0.05, 0.03), (0.6, 0.03))
     page.wait_for_timeout(300)  # the words fade in
-    shot = Image.open(io.BytesIO(stage.screenshot())).convert("RGB").resize((HEIGHT, HEIGHT))
-    shown, was = np.asarray(shot, float), m.pixels(page, "face-editor .before")
+    (tmp_path / "shot.png").write_bytes(page.locator("face-editor .picture").screenshot())
+    shown = m.levels(Image.open(tmp_path / "shot.png").resize((HEIGHT, HEIGHT)))
+    was = m.pixels(page, "face-editor .before")
     for columns, wanted, other in ((slice(40, 170), was, after), (slice(215, 280), after, was)):
         there = (slice(190, 270), columns)  # about the mouth, clear of the handle
         assert np.abs(shown - wanted)[there].mean() < np.abs(shown - other)[there].mean()
     page.keyboard.press("ArrowLeft")
-    assert stage.get_attribute("aria-valuenow") == "55"
+    assert page.locator("face-editor .picture").get_attribute("aria-valuenow") == "55"
 
 
-def test_a_new_face_starts_anew_and_a_bad_photo_changes_nothing(editor):
-    page = editor
+def test_a_new_face_starts_anew_and_a_bad_photo_changes_nothing(page):
     m.slide(page, "#edit-Smiling", -1.5)
     edited = m.settled(page, m.AFTER)
-    m.upload(page, "edited", Image.new("RGB", (300, 300), "white"))
-    assert "face" in m.line(page, "edited")
-    assert np.array_equal(m.pixels(page, m.AFTER), edited)
-    m.place(page, "edited").get_by_role("button", name="Grace Hopper").click()
-    m.named(page, "edited", "Grace Hopper")
-    page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
+    for photo, words in ((m.WHITE, "no face"), (b"\xff\xd8 no picture", "cannot be read")):
+        m.upload(page, "edited", photo)
+        m.place(page, "edited").locator(".status").get_by_text(words).wait_for()
+        assert np.array_equal(m.pixels(page, m.AFTER), edited)
+    m.choose(page, "edited", "Grace Hopper", "Grace Hopper")
+    untouched(page)
     assert np.array_equal(m.settled(page, m.AFTER), m.crop(page, "edited"))
     assert page.get_by_role("button", name="Undo").is_disabled()
 
 
-def test_a_link_brings_back_the_face_and_its_edit_but_no_photo(visit, editor):
-    page = editor
-    m.place(page, "edited").get_by_role("button", name="Random face").click()
-    m.named(page, "edited", "Nobody")
-    page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
+def test_a_link_brings_back_the_face_and_its_edit_but_no_photo(visit, page):
+    m.choose(page, "edited", "Random face")
+    untouched(page)
     m.settled(page, m.AFTER)
     m.slide(page, "#edit-Smiling", -1.5)
     page.get_by_label("Lock Beard").click()
     m.slide(page, "face-editor .detail input", 0.5)
     before, kept = m.settled(page, m.AFTER), m.link(page)
     again = visit(MODEL, "Edit", link=m.linked(kept))
-    again.wait_for_selector("face-editor[ready]")
-    assert again.get_by_role("tab", name="Edit").get_attribute("aria-selected") == "true"
     assert np.array_equal(m.settled(again, m.AFTER), before)
     assert again.evaluate(STATE) == page.evaluate(STATE)
     m.upload(page, "edited", Image.open(m.PORTRAITS[0]))
     m.named(page, "edited", "Your photo")
-    page.wait_for_function(f"Object.keys({STATE}.strengths).length === 0")
+    untouched(page)
     m.slide(page, "#edit-Smiling", 1)
     assert m.link(page) == {"tab": "edit", "strengths": {"Smiling": 1}, "locked": [], "detail": 1,
-                          "method": "mean"}  # fmt: skip
-
-
-BROKEN = {"tab": "edit", "face": {"draw": "x"}, "strengths": {"No": 1}, "detail": "a", "locked": 7}
+                            "method": "mean"}  # fmt: skip
 
 
 def test_a_broken_link_opens_all_the_same(visit):
-    page = visit(MODEL, "Edit", link=m.linked(BROKEN))
-    page.wait_for_selector("face-editor[ready]")
+    edit = {"face": {"draw": "x"}, "strengths": {"No": 1}, "detail": "a", "locked": 7}
+    page = visit(MODEL, "Edit", link=m.linked(edit | {"tab": "edit"}))
     m.named(page, "edited", "Eileen Collins")
     assert page.evaluate(STATE) == {"strengths": {}, "locked": [], "detail": 1, "method": "mean"}
-    page = visit(MODEL, link="#{nothing")
-    assert page.get_by_role("tab", name="Morph").get_attribute("aria-selected") == "true"
+    spot = {"seed": -1, "index": 0, "x": "0", "y": 0, "latents": [1], "moved": 7}
+    assert visit(MODEL, "Explore", link=m.linked({"tab": "explore", "spot": spot}))
+    assert visit(MODEL, link="#{nothing")
 
 
-def test_attributes_have_words_for_people():
-    rows = edit.groups(("Smiling", "Arched_Eyebrows", "Male"))
-    assert [group["title"] for group in rows] == ["Expression", "Look", "More"]
-    assert rows[1]["rows"][0]["ends"] == ("feminine", "masculine")
-    assert rows[2]["rows"][0]["label"] == "Arched eyebrows"
-    said = edit.in_words(ValueError("'Gray_Hair' cannot move while Male is locked"))
-    assert str(said) == "“Grey hair” cannot move while “Gender-typical look” is locked"
+def test_on_a_phone_the_sliders_come_right_below_the_picture_which_stays_in_view(visit):
+    page = visit(MODEL, "Edit", "phone")
+    picture, sliders = page.locator("face-editor .picture"), page.locator("face-editor .attribute")
+    box, first = picture.bounding_box(), sliders.first.bounding_box()
+    assert 0 < first["y"] - (box["y"] + box["height"]) < 90
+    sliders.last.scroll_into_view_if_needed()
+    page.mouse.wheel(0, 300)
+    page.wait_for_timeout(300)
+    box = picture.bounding_box()
+    assert box["y"] >= 0 and box["y"] + box["height"] <= 844 / 2 and m.fits(page)

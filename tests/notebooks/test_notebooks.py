@@ -88,17 +88,9 @@ def test_runs_in_the_small_budget_with_its_solutions(path, tmp_path, monkeypatch
     nbformat.write(solved(read(path), exercises=True), copy)
     monkeypatch.setenv("FACEVAE_BUDGET", "small")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    options = [
-        "--nbmake",
-        "--nbmake-kernel=python3",
-        "--nbmake-timeout=300",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, copy],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
+    options = ["--nbmake", "--nbmake-kernel=python3", "--nbmake-timeout=300"]
+    command = [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, copy]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout  # it holds the cell that failed, and why
 
 

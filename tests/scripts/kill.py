@@ -1,23 +1,20 @@
 """Kill −9 at random moments: `python tests/scripts/kill.py [preparation] [training] [--kills 20]`.
 
-A preparation (a tar of drawn pictures, with the detector) and a training run (a small recipe,
-three epochs, one thread) are killed at moments drawn from the whole of their measured length;
-every fourth waits from there for a file to be in the middle of its writing. The same command then
-runs to its end, and what it leaves is compared to an uninterrupted run: the same files, and in
-them the same bits but for the minutes of the history. Exit 1 if any differs. Five minutes.
+A preparation (of drawn pictures, with the detector) and a training run (three epochs, one thread)
+are killed at moments drawn from the whole of their measured length; every fourth waits from there
+for a file to be in the middle of its writing. The same command then runs to its end, and what it
+leaves must have the bits of an uninterrupted run, but for the minutes. Five minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
-import io
 import os
 import random
+import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from pathlib import Path
@@ -26,49 +23,33 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from facevae.__main__ import main as facevae
 from facevae.data.synthetic import draw_faces
 from facevae.io import UNFINISHED
-from facevae.training.checkpoints import CHECKPOINT
 
-ROOT = Path(__file__).resolve().parents[2]
-KINDS = ["preparation", "training"]
-PICTURES, FACES = 300, 300  # two shards and a rest; a second an epoch
-RECIPE = ["--epochs", "3", "--batch", "16", "--set", "model.channels=8,16,32",
+FACES = 300  # two shards and a rest; a second an epoch
+RECIPE = ["--device", "cpu", "--epochs", "3", "--batch", "16", "--set", "model.channels=8,16,32",
           "--set", "model.latents=8", "--set", "keep_every=1", "--set", "ema=0.9"]  # fmt: skip
 
 
-def archive(path: Path) -> Path:
-    """A tar named as UTKFace is, of drawn faces of 64 pixels: most are faces to the detector."""
-    with tarfile.open(path, "w") as tar:
-        for i, face in enumerate(draw_faces(PICTURES, size=64, seed=5)[0]):
-            buffer = io.BytesIO()
-            Image.fromarray(face).save(buffer, "JPEG", quality=90)
-            member = tarfile.TarInfo(f"UTKFace/{i % 90}_{i % 2}_0_2017{i:06d}.jpg.chip.jpg")
-            member.size = buffer.tell()
-            buffer.seek(0)
-            tar.addfile(member, buffer)
-    return path
+def photos(folder: Path) -> str:
+    """Drawn faces of 64 pixels, named as UTKFace is: most are faces to the detector."""
+    folder.mkdir()
+    for i, face in enumerate(draw_faces(FACES, 64)[0]):
+        Image.fromarray(face).save(folder / f"{i % 90}_{i % 2}_0_2017{i:06d}.jpg.chip.jpg")
+    return str(folder)
 
 
 def started(command: list[str]) -> subprocess.Popen:
-    return subprocess.Popen(
-        [sys.executable, "-m", "facevae", *command], cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-def writing(out: Path) -> bool:
-    """Whether a file in `out` is being written."""
-    return any(UNFINISHED.match(path.name) for path in out.rglob(".*.partial*"))
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": sys.path[0]}
+    command, quiet = [sys.executable, "-m", "facevae", *command], subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
 
 
 def killed(command: list[str], out: Path, moment: float, in_write: bool) -> bool:
     """Run and kill; False where the run was through before."""
     child, start = started(command), time.monotonic()
     while child.poll() is None:
-        if time.monotonic() - start >= moment and (not in_write or writing(out)):
+        if time.monotonic() - start >= moment and (not in_write or any(out.rglob(UNFINISHED))):
             child.kill()  # the parent alone, as a machine short of memory would
             child.wait()
             return True
@@ -78,82 +59,51 @@ def killed(command: list[str], out: Path, moment: float, in_write: bool) -> bool
 
 def content(out: Path) -> dict[str, object]:
     """Each file's name → its bits; of the history and the checkpoint all but the minutes."""
-    files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
-    found: dict[str, object] = {name: path.read_bytes() for name, path in files.items()}
-    if "history.csv" in files:
-        with open(files["history.csv"], newline="") as file:
-            found["history.csv"] = [row | {"minutes": ""} for row in csv.DictReader(file)]
-        state = torch.load(files[CHECKPOINT], weights_only=True)
-        state["history"] = [row | {"minutes": 0} for row in state["history"]]
-        found[CHECKPOINT] = flat(state)
-    return found
+    readers = {".csv": lambda path: [*csv.DictReader(path.open())], ".pt": torch.load}
+    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
+    return {n: flat(readers.get(p.suffix, Path.read_bytes)(p)) for n, p in files.items()}
 
 
 def flat(value: object) -> object:
-    """Tensors as bytes, so that == compares all of them bit by bit."""
+    """Tensors as bytes, so that == compares all of them bit by bit; no minutes."""
     if isinstance(value, dict):
-        return {key: flat(one) for key, one in value.items()}
+        return {key: flat(one) for key, one in value.items() if key != "minutes"}
     if isinstance(value, list):
         return [flat(one) for one in value]
     return value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
 
 
-def trial(name: str, command, again, folder: Path, kills: int, draw: random.Random) -> bool:
-    """`kills` times: kill `command(out)`, finish by `again(out)`, compare. Prints one line."""
-    whole, begun = folder / "whole", time.monotonic()
-    if started(command(whole)).wait():
-        raise SystemExit(f"the {name} does not run: python -m facevae {' '.join(command(whole))}")
-    length, expected = time.monotonic() - begun, content(whole)
-    done = within = resumed = same = 0
-    while done < kills:
-        out, in_write = folder / f"{done}", done % 4 == 3
-        if not killed(command(out), out, draw.uniform(0, length), in_write):
-            for path in sorted(out.rglob("*"), reverse=True):  # it was quicker than the first
-                path.rmdir() if path.is_dir() else path.unlink()
-            continue
-        done, within = done + 1, within + writing(out)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            resumed += facevae(again(out)) == 0
-        got = content(out)
-        differ = sorted(k for k in expected | got if expected.get(k) != got.get(k))
-        same += not differ
-        print(f"{name}: {same} of {done}", file=sys.stderr, flush=True)
-        if differ:
-            print(f"{name}, kill {done}: these differ: {', '.join(differ)}", flush=True)
-    print(f"{name}: {kills} kills within {length:.1f} s ({within} within the writing of a file), "
-          f"{resumed} resumed, {same} with the same bits", flush=True)  # fmt: skip
-    return same == resumed == kills
+def same_bits(command: list[str], again: list[str], folder: Path, kills: int, draw) -> bool:
+    """`kills` times: kill the command, run it with `again` to its end, compare."""
+    begun, same = time.monotonic(), 0
+    if started([*command, str(folder / "whole")]).wait():
+        raise SystemExit(f"it does not run: python -m facevae {' '.join(command)} {folder}/whole")
+    length, expected = time.monotonic() - begun, content(folder / "whole")
+    for number in range(kills):
+        out = folder / f"{number}"
+        while not killed([*command, str(out)], out, draw.uniform(0, length), number % 4 == 3):
+            shutil.rmtree(out)  # it was quicker than the first
+        resumed, got = started([*command, str(out), *again]).wait() == 0, content(out)
+        differ = sorted(name for name in expected | got if expected.get(name) != got.get(name))
+        same += resumed and not differ
+        print(f"{out.relative_to(folder.parent)}: {', '.join(differ) or 'the same'}", flush=True)
+    print(f"{folder.name}: {kills} kills within {length:.1f} s, {same} with the same bits")
+    return same == kills
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=" or ".join(KINDS))
+    parser.add_argument("kinds", nargs="*", default=["preparation", "training"])
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    torch.set_num_threads(1)
-    draw, begun = random.Random(args.seed), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="facevae-kill-") as name:
-        folder = Path(name)
-        tar, data = archive(folder / "UTKFace.tar"), folder / "drawn"
-        facevae(["prepare", "synthetic", "--out", str(data), "--count", str(FACES)])
-
-        def prepare(out: Path) -> list[str]:
-            return ["prepare", "utkface", "--archive", str(tar), "--out", str(out),
-                    "--workers", "1"]  # fmt: skip
-
-        def train(out: Path) -> list[str]:
-            return ["train", "drawn", "--data", str(data), "--out", str(out), "--device", "cpu",
-                    *RECIPE]  # fmt: skip
-
-        commands = {"preparation": (prepare, prepare),
-                    "training": (train, lambda out: [*train(out), "--resume"])}  # fmt: skip
-        good = [
-            trial(kind, *commands[kind], folder / kind, args.kills, draw)
-            for kind in KINDS
-            if kind in args.kinds or not args.kinds
-        ]
-    print(f"{(time.monotonic() - begun) / 60:.1f} minutes")
+        folder, draw = Path(name), random.Random(0)
+        archive, drawn = photos(folder / "utkface"), str(folder / "drawn")
+        started(["prepare", "synthetic", "--count", str(FACES), "--out", drawn]).wait()
+        prepare = ["prepare", "utkface", "--workers", "1", "--archive", archive, "--out"]
+        train = ["train", "drawn", "--data", drawn, *RECIPE, "--out"]
+        commands = {"preparation": (prepare, []), "training": (train, ["--resume"])}
+        good = [same_bits(*commands[k], folder / k, args.kills, draw) for k in args.kinds]
     return 0 if all(good) else 1
 
 

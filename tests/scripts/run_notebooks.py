@@ -1,10 +1,9 @@
 """Run the notebooks with their blanks filled, and store what they show.
 
-`python tests/scripts/run_notebooks.py [NAME …] [--budget small] [--check]`
+`python tests/scripts/run_notebooks.py [NAME …] [--budget small]`
 
 A cell tagged `blank` is run with the code of the folded solution below it; the file keeps the
-blank. The metadata then hold a hash of the code that made the outputs, the budget, and the seconds
-it took: `tests/notebooks` fails when code and hash no longer agree.
+blank. `tests/notebooks` fails when the code and the hash in the metadata no longer agree.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ import io
 import json
 import os
 import re
-import sys
 import time
 from pathlib import Path
 
@@ -27,7 +25,6 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
-CODE = re.compile(r"```python\n(.*?)```", re.DOTALL)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 Notebook = nbformat.NotebookNode
 
@@ -38,14 +35,8 @@ def tagged(cell: Notebook, tag: str) -> bool:
 
 def folded(cell: Notebook) -> str:
     """The code in a folded solution."""
-    (code,) = CODE.findall(cell.source)
+    (code,) = re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL)
     return code
-
-
-def source_hash(notebook: Notebook) -> str:
-    """Of what is run: prose may be changed without running anything again."""
-    code = [cell.source for cell in solved(notebook).cells if cell.cell_type == "code"]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
 
 
 def solved(notebook: Notebook, exercises: bool = False) -> Notebook:
@@ -60,85 +51,62 @@ def solved(notebook: Notebook, exercises: bool = False) -> Notebook:
     return notebook
 
 
+def source_hash(notebook: Notebook) -> str:
+    """Of what is run: prose may be changed without running anything again."""
+    code = [cell.source for cell in solved(notebook).cells if cell.cell_type == "code"]
+    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
+
+
 def execute(notebook: Notebook, budget: str, folder: Path) -> float:
     """Run a notebook in place, in `folder`; returns the seconds it took."""
     environment = os.environ | {"FACEVAE_BUDGET": budget, "PYTHONPATH": str(ROOT)}
-    client = NotebookClient(
-        notebook, timeout=1800, kernel_name="python3", resources={"metadata": {"path": folder}}
-    )
-    start = time.monotonic()
+    where, start = {"metadata": {"path": folder}}, time.monotonic()
+    client = NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=where)
     client.execute(env=environment)
     return time.monotonic() - start
 
 
-def tidy(notebook: Notebook) -> None:
-    """Keep what a reader without a kernel can use: small pictures, with a text in their place."""
-    for cell, below in zip(notebook.cells, [*notebook.cells[1:], None], strict=True):
-        cell.metadata.pop("execution", None)
-        if cell.cell_type != "code":
-            continue
-        cell.outputs = [
-            out
-            for out in cell.outputs
-            if out.get("name") != "stderr" and WIDGET not in out.get("data", {})
-        ]
-        for out in cell.outputs:
-            if "image/png" in out.get("data", {}):
-                kind, data = lighter(out.data.pop("image/png"))
-                out.data[kind] = data
-                out.metadata = {kind: {"alt": alternative(below)}}
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info = {"name": "python"}
+def tidied(outputs: list[Notebook], caption: str) -> list[Notebook]:
+    """What a reader without a kernel can use: small pictures, with the caption in their place."""
+    words, kept = re.sub(r"[*`$\\]", "", caption.partition("\n\n")[0]).strip(), []
+    for out in (out for out in outputs if out.get("name") != "stderr"):
+        if "image/png" in out.get("data", {}):
+            kind, data = lighter(out.data.pop("image/png"))
+            out.data[kind], out.metadata = data, {kind: {"alt": words}}
+        kept += [] if WIDGET in out.get("data", {}) else [out]
+    return kept
 
 
 def lighter(png: str) -> tuple[str, str]:
     """A base64 PNG as what takes fewer bytes: itself in 256 colours, or a JPEG."""
-    picture, files = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB"), {}
-    for kind, shown, options in (
-        ("png", picture.quantize(256, kmeans=1, dither=Image.Dither.NONE), {"optimize": True}),
-        ("jpeg", picture, {"quality": 88, "subsampling": 0}),
-    ):
-        file = io.BytesIO()
-        shown.save(file, kind.upper(), **options)
-        files[f"image/{kind}"] = file.getvalue()
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    few, as_png, as_jpeg = picture.quantize(256, kmeans=1, dither=0), io.BytesIO(), io.BytesIO()
+    few.save(as_png, "PNG", optimize=True)
+    picture.save(as_jpeg, "JPEG", quality=88, subsampling=0)
+    files = {"image/png": as_png.getvalue(), "image/jpeg": as_jpeg.getvalue()}
     kind = min(files, key=lambda kind: len(files[kind]))
     return kind, base64.b64encode(files[kind]).decode()
 
 
-def alternative(caption: Notebook | None) -> str:
-    """The words of the caption below a figure, without marks."""
-    text = "" if caption is None else caption.source.partition("\n\n")[0]
-    return re.sub(r"[*`$\\]", "", text).strip()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("names", nargs="*", help="beginnings of file names; all by default")
+    parser.add_argument("names", nargs="*", default=[""], help="beginnings of file names")
     parser.add_argument("--budget", choices=("small", "full"), default="full")
-    parser.add_argument("--check", action="store_true", help="run, but store nothing")
     arguments = parser.parse_args()
-    for path in NOTEBOOKS:
-        if arguments.names and not any(path.name.startswith(n) for n in arguments.names):
-            continue
+    for path in (path for path in NOTEBOOKS if path.name.startswith(tuple(arguments.names))):
         stored = nbformat.read(path, as_version=4)
-        run = solved(stored)
-        seconds = execute(run, arguments.budget, path.parent)
-        tidy(run)
-        for cell, done in zip(stored.cells, run.cells, strict=True):
+        run, budget = solved(stored), arguments.budget
+        seconds = round(execute(run, budget, path.parent))
+        about = {"source_hash": source_hash(stored), "budget": budget, "seconds": seconds}
+        captions = [*(cell.source for cell in run.cells[1:]), ""]
+        for cell, done, below in zip(stored.cells, run.cells, captions, strict=True):
             if cell.cell_type == "code":
-                cell.outputs, cell.execution_count = done.outputs, done.execution_count
-                cell.metadata = done.metadata
-        stored.metadata = run.metadata | {
-            "facevae": {
-                "source_hash": source_hash(stored),
-                "budget": arguments.budget,
-                "seconds": round(seconds),
-            }
-        }
-        if not arguments.check:
-            nbformat.write(stored, path)
-        size = len(nbformat.writes(stored)) / 1e6
-        print(f"{path.name}: {seconds:.0f} s, {size:.2f} MB", file=sys.stderr)
+                cell.outputs = tidied(done.outputs, below)
+                cell.execution_count = done.execution_count
+        stored.metadata.language_info = {"name": "python"}
+        stored.metadata.facevae = about
+        nbformat.write(stored, path)
+        print(f"{path.name}: {seconds} s, {len(nbformat.writes(stored)) / 1e6:.2f} MB")
 
 
 if __name__ == "__main__":

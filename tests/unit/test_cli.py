@@ -1,85 +1,51 @@
 """The command line: what each command writes, and that a bad one is refused in one clear line."""
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from facevae import cli
 from facevae.__main__ import main
-from facevae.evaluation import tables
+from facevae.data.synthetic import draw_faces
 from tests.conftest import ROOT
 from tests.helpers import one_sentence, snapshot
 
 PHOTO = str(ROOT / "assets" / "portraits" / "grace_hopper.jpg")
 TRAIN = ["train", "drawn", "--data", "DATA", "--out", "out"]
-EVALUATE = ["evaluate", "RUN", "--data", "DATA"]
 MODEL = ["--model", "RUN"]
 AGE = ["age", PHOTO, "-o", "a.png", *MODEL]
 EDIT = ["edit", PHOTO, "-o", "e.png", *MODEL, "--set"]
-MORPH = ["morph", PHOTO, PHOTO, "-o", "m.gif", *MODEL]
 SAMPLE = ["sample", "-o", "s.png", *MODEL]
 BAD = {
     "no command": ([], "required"),
-    "an unknown command": (["prepair"], "invalid choice: 'prepair'"),
-    "an unknown option": ([*SAMPLE, "--sede", "1"], "--sede"),
-    "no --out": (["train", "drawn"], "--out"),
     "an unknown recipe": (["train", "dawn", "--out", "out"], "'dawn' is unknown: use one of drawn"),
     "an unknown setting": ([*TRAIN, "--set", "betta=4"], "no setting 'betta'"),
-    "a setting of the model": ([*TRAIN, "--set", "model.latent=4"], "'model.latent'"),
-    "a word for a number": ([*TRAIN, "--set", "epochs=many"], "epochs=many"),
-    "a word for a yes or no": ([*TRAIN, "--set", "flip=perhaps"], "flip=perhaps"),
-    "too many halvings": ([*TRAIN, "--set", "model.channels=4,4,4,4,4,4,4"], "halvings"),
-    "none where there must be some": ([*TRAIN, "--set", "lr=none"], "lr=None"),
-    "no epochs": ([*TRAIN, "--epochs", "0"], "--epochs: give a whole number from 1"),
-    "half an epoch": ([*TRAIN, "--epochs", "1.5"], "not '1.5'"),
-    "a negative seed": ([*TRAIN, "--seed", "-1"], "--seed"),
+    "a word for a number": ([*TRAIN, "--epochs", "many"], "epochs=many"),
+    "too many halvings": ([*TRAIN, "--set", "model.channels=4,4,4,4,4,4,4"], "do not suit 32×32"),
+    "a negative seed": ([*TRAIN, "--seed", "-1"], "--seed: give a whole number from 0"),
     "data that is not there": (["train", "drawn", "--data", "no", "--out", "out"], "prepare"),
     "labels that are not there": (
         ["train", "drawn", "--data", "GREY", "--out", "out", "--set", "model.conditions=age"],
         "no label 'age'"),
-    "a run below a file": ([*TRAIN[:-1], "file/run"], "cannot be written"),
-    "one monitor photo": ([*TRAIN, "--monitor", PHOTO], "--monitor"),
     "a device without a driver": ([*TRAIN, "--device", "hpu"], "there is no device 'hpu' here"),
     "a run that is there": (["train", "drawn", "--data", "DATA", "--out", "RUN/.."], "--resume"),
     "an unknown source": (["prepare", "facebook", "--out", "p"], "'facebook'"),
-    "an archive that is not there": (["prepare", "utkface", "--archive", "no.tar", "--out", "p"],
-                                     "no.tar"),
-    "an unknown framing": (["prepare", "synthetic", "--framing", "toe", "--out", "p"], "'toe'"),
-    "faces of a pixel": (["prepare", "synthetic", "--size", "1", "--out", "p"], "--size"),
-    "no strength": ([*EDIT, "Smiling"], "write it as Smiling=1"),
-    "a word for a strength": ([*EDIT, "Smiling=very"], "write it as Smiling=1"),
-    "a strength that is no number": ([*EDIT, "Smiling=nan"], "1 has it, -1 has it not"),
-    "a strength beyond all": ([*EDIT, "Smiling=1e9"], "'Smiling=1e9' is too strong"),
-    "an age below none": ([*AGE, "--years", "-1"], "--years: give a number from 0 to 120"),
-    "an age that is no number": ([*AGE, "--years", "nan"], "not 'nan'"),
-    "more detail than all": ([*AGE, "--detail", "2"], "--detail: give a number from 0 to 1"),
-    "a picture of no size": ([*AGE, "--size", "0"], "--size"),
-    "one age for two faces": (["age", PHOTO, PHOTO, *AGE[2:], "--own", "30"], "for one photo"),
-    "no photo": (["age", "nobody.jpg", "-o", "a.png", *MODEL], "there is no file nobody.jpg"),
+    "an archive that is not there": (["run", "frey", "--archive", "no", "--out", "p"], "no"),
+    "a strength beyond all": ([*EDIT, "Smiling=1e9"], "not '1e9'"),
+    "two whole photos": (["age", PHOTO, PHOTO, *AGE[2:], "--paste"], "for one photo"),
     "a text for a photo": (["age", "file", "-o", "a.png", *MODEL], "file cannot be read"),
-    "one step": ([*MORPH, "--steps", "1"], "--steps: give a whole number from 2"),
-    "no seconds": ([*MORPH, "--seconds", "0"], "--seconds"),
-    "an unknown path": ([*MORPH, "--path", "curly"], "invalid choice: 'curly'"),
-    "no samples": ([*SAMPLE, "-n", "0"], "-n: give a whole number from 1"),
-    "a temperature that is none": ([*SAMPLE, "--temperature", "nan"], "--temperature"),
     "another kind of file": ([*SAMPLE[:2], "s.doc", *MODEL], "end its name in"),
-    "a picture below a file": ([*SAMPLE[:2], "file/s.png", *MODEL], "file/s.png cannot be written"),
     "no such model": ([*SAMPLE[:3], "--model", "nowhere"], "nowhere holds no facevae model"),
     "an unknown average": (["average", "Grin", "-o", "a.png", *MODEL], "no attribute 'Grin'"),
-    "an age of what has none": (["sample", "-o", "s.png", "--model", "GREYRUN", "--age", "30"],
-                                "knows no ages"),
-    "evaluate no model": (["evaluate", "no", "--data", "DATA"], "no holds no facevae model"),
-    "evaluate other faces": (["evaluate", "RUN", "--data", "GREY"], "reads pictures of shape"),
-    "an unknown factor": ([*EVALUATE, "--factors", "race"], "no label 'race'"),
-    "a factor in texts": ([*EVALUATE, "--factors", "content"], "no label 'content'"),
-    "no such classifier": ([*EVALUATE, "--edits", "--classifier", "no"], "evaluation classifier"),
-    "a report of no run": (["report", "."], "history.csv is missing"),
+    "an age of what has none": ([*SAMPLE[:3], "--model", "GREYRUN", "--age", "30"], "no ages"),
+    "evaluate other faces": (["evaluate", "RUN", "--data", "GREY"], "at its size"),
+    "a report of no run": (["report", "."], "history.csv"),
+    "an export to nowhere": (["export", "RUN"], "--out"),
     "an export into a file": (["export", "RUN", "--out", "file"], "cannot be written"),
-    "a classifier of no labels": (
-        ["classifier", "--data", "GREY", "--out", "c"], "no label"),
+    "a classifier of no labels": (["classifier", "--data", "GREY", "--out", "c"], "no label"),
 }  # fmt: skip
 
 
@@ -110,94 +76,121 @@ def test_bad_commands(command, words, places, tmp_path, monkeypatch, capsys):
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".gif", ".png", ".safetensors")]
 
 
-def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
-    def stopped(args):
-        raise KeyboardInterrupt("interrupted; add --resume")
-
-    stopped.__name__ = "recipes"
-    monkeypatch.setattr(cli, "recipes", stopped)
-    assert main(["recipes"]) == 130
-    assert "--resume" in capsys.readouterr().err
-
-
-def test_too_little_memory_is_said_and_a_fault_of_ours_is_not_hidden(monkeypatch, capsys):
-    for error in (RuntimeError("can't allocate 9 bytes"), MemoryError()):
-        monkeypatch.setattr(cli, "recipes", raising(error))
-        assert "not enough memory" in said(["recipes"], capsys)
-    monkeypatch.setattr(cli, "recipes", raising(RuntimeError("shapes differ")))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        main(["recipes"])
-
-
-def raising(error):
-    def recipes(args):
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(RuntimeError("can't allocate 9 bytes"), "not enough memory"),
+     (MemoryError(), "not enough memory"), (KeyboardInterrupt("add --resume"), "--resume")],
+    ids=["of torch", "of Python", "interrupted"],
+)  # fmt: skip
+def test_a_stop_is_said_in_words_and_a_fault_of_ours_is_not_hidden(
+    error, words, monkeypatch, capsys
+):
+    def fails(folder):
         raise error
 
-    return recipes
+    monkeypatch.setattr(cli.facevae.Studio, "load", fails)
+    assert main(SAMPLE) == (130 if isinstance(error, KeyboardInterrupt) else 2)
+    one_sentence(capsys.readouterr().err, words)
+    error = RuntimeError("shapes differ")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        main(SAMPLE)
 
 
-def test_recipes_are_listed(capsys):
-    assert main(["recipes"]) == 0
-    assert "aging" in capsys.readouterr().out
+SMALL = ["--epochs", "1", "--set", "model.channels=4,8", "--set", "model.latents=4",
+         "--device", "cpu"]  # fmt: skip
+
+
+def test_a_grid_trains_each_combination(places, tmp_path, capsys):
+    command = ["train", "drawn", "--data", places["DATA"], "--out", str(tmp_path), *SMALL]
+    assert main([*command, "--grid", "batch=16,32", "--grid", "beta=1,4"]) == 0
+    assert capsys.readouterr().out.count("validation loss") == 4
+    assert len((tmp_path / "grid.csv").read_text().splitlines()) == 5
+
+
+def source_of(kind, folder):
+    """A tiny archive of drawn faces as a source has them, unpacked."""
+    if kind == "frey":
+        faces = draw_faces(60, (28, 20), channels=1)[0]
+        savemat(folder / "frey.mat", {"ff": faces.reshape(60, -1).T})
+        return folder / "frey.mat"
+    names = {"utkface": "{age}_{has}_0_2017{i:06d}.jpg", "folders": "{which}/{i}.jpg",
+             "celeba": "img_align_celeba/{i:06d}.jpg"}[kind]  # fmt: skip
+    for i, face in enumerate(draw_faces(60, 96)[0]):
+        has = i % 2
+        name = names.format(i=i, has=has, age=10 + i, which=("smile", "non_smile")[has])
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(folder / name)
+    rows = [f"{i:06d}.jpg {2 * (i % 2) - 1}" for i in range(60)]
+    (folder / "list_attr_celeba.txt").write_text("\n".join(["60", "Smiling", *rows]))
+    return folder
+
+
+def test_run_goes_all_the_way_and_does_nothing_twice(tmp_path, capsys):
+    archive, out = source_of("frey", tmp_path), tmp_path / "run"
+    command = ["run", "frey", "--archive", str(archive), "--out", str(out), *SMALL]
+    assert main(command) == 0 and "PSNR" in capsys.readouterr().out.upper()
+    found = json.loads((out / "figures.json").read_text())
+    assert found["run"]["epochs"] == 1 and found["run"]["command"].startswith("python -m facevae")
+    assert (out / "report.html").is_file() and (out / "best" / "studio.json").is_file()
+    before = snapshot(out)
+    assert main(command) == 0 and snapshot(out) == before
+    assert main([*command, "--epochs", "2"]) == 0
+    assert json.loads((out / "figures.json").read_text())["run"]["epochs"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "kind"),
+    [("morph-utkface", "utkface"), ("smile", "folders"), ("attributes-celeba", "celeba"),
+     ("aging", "utkface")],
+)  # fmt: skip
+def test_run_takes_the_recipe_of_each_source(recipe, kind, tmp_path):
+    archive, out = source_of(kind, tmp_path / "photos"), tmp_path / "run"
+    assert main(["run", recipe, "--archive", str(archive), "--out", str(out), *SMALL]) == 0
+    assert (out / "figures.json").is_file() and (out / "best" / "studio.json").is_file()
+
+
+@pytest.mark.slow
+def test_a_row_of_frey_is_reproducible(real_data, tmp_path):
+    archive, rows = str(real_data / "frey_rawface.mat"), []
+    for name in ("a", "b"):
+        command = ["run", "frey", "--archive", archive, "--out", str(tmp_path / name)]
+        assert main([*command, "--epochs", "2", "--device", "cpu"]) == 0
+        rows.append(json.loads((tmp_path / name / "figures.json").read_text())["figures"])
+    assert rows[0] == rows[1]
 
 
 def test_evaluate_prints_tables_or_json(places, capsys):
     command = ["evaluate", places["RUN"], "--data", places["DATA"], "--against", places["RUN"]]
     assert main([*command, "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    other = found["against"][places["RUN"]]
-    assert other["psnr_difference"]["mean"] == 0 and found["pca_psnr"] > 0
-    assert "mig" not in found  # 30 drawn faces are too few, and nobody asked
+    figures = json.loads(capsys.readouterr().out)["figures"]
+    assert figures["psnr"]["this model"] == figures["psnr"][places["RUN"]]
     assert main([*command, "--no-pca"]) == 0
-    text = capsys.readouterr().out
-    assert f"{found['psnr']:.2f}" in text and "gender female" in text and "PCA" not in text
+    assert "PCA" in figures["psnr"] and "PCA" not in capsys.readouterr().out
 
 
-def test_a_conditional_model_is_evaluated_where_labels_are_known(
-    tiny_conditional_run, places, capsys
-):
-    command = ["evaluate", str(tiny_conditional_run / "best"), "--data", places["DATA"], "--no-pca"]
-    assert main([*command, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["faces"] > 0
-
-
-def test_pictures_are_written(places, tmp_path, capsys):
-    out = {name: str(tmp_path / f"{name}.png") for name in ("sample", "average")}
-    assert main(["sample", "-n", "3", "-o", out["sample"], "--model", places["RUN"]]) == 0
-    assert Image.open(out["sample"]).size == (3 * 32, 32)
-    assert main(["average", "Male", "-o", out["average"], "--model", places["RUN"]]) == 0
-    without, with_it = np.split(np.asarray(Image.open(out["average"]), float), 2, axis=1)
+def test_an_export_draws_faces(places, tmp_path, capsys):
+    model, out = str(tmp_path / "exported"), str(tmp_path / "a.png")
+    assert main(["recipes"]) == 0 and "aging" in capsys.readouterr().out
+    assert main(["export", places["RUN"], "--out", model]) == 0
+    assert main(["sample", "-n", "3", "-o", out, "--model", model]) == 0
+    assert Image.open(out).size == (3 * 32, 32)
+    assert main(["average", "Male", "-o", out, "--model", model]) == 0
+    without, with_it = np.split(np.asarray(Image.open(out), float), 2, axis=1)
     assert np.abs(without - with_it).mean() > 1
 
 
-def test_photos_give_frames_or_sheets(grey_run, portraits, tmp_path):
-    """By a model of whole pictures, so that nothing depends on a detector."""
-    a, b = map(str, portraits)
-    model = ["--model", str(grey_run / "best"), "--size", "28"]
-    assert main(["reconstruct", a, b, "-o", str(tmp_path / "r.png"), *model]) == 0
-    assert Image.open(tmp_path / "r.png").size == (2 * 20, 2 * 28)
-    strip = tmp_path / "m.png"
-    assert main(["morph", a, b, "-o", str(strip), "--steps", "4", *model]) == 0
-    assert Image.open(strip).size == (4 * 20, 28)
-    assert main(["edit", a, "-o", str(tmp_path / "e.png"), *model]) == 0
-
-
-def test_several_faces_are_aged_on_one_sheet(tmp_path, monkeypatch):
-    picture = Image.new("RGB", (8, 8))
-    face = SimpleNamespace(years=31.0)
-    studio = SimpleNamespace(read=lambda photo: face, age=lambda face, years, **options: picture)
-    monkeypatch.setattr(cli.facevae, "Studio", SimpleNamespace(load=lambda folder: studio))
-    out = tmp_path / "a.png"
-    assert main(["age", "a", "b", "c", "--years", "20", "50", "-o", str(out)]) == 0
-    assert Image.open(out).size == (2 * 8, 3 * 8)
-
-
-def test_an_export_opens_as_a_studio(places, tmp_path, capsys):
-    for options in ([], ["--data", places["DATA"]]):
-        out = str(tmp_path / f"exported{len(options)}")
-        assert main(["export", places["RUN"], "--out", out, *options]) == 0
-        assert main(["sample", "-n", "1", "-o", f"{out}/s.png", "--model", out]) == 0
-    assert not any("checkpoint" in str(path) for path in snapshot(tmp_path))
+@pytest.mark.parametrize(
+    ("command", "columns", "rows"),
+    [(["reconstruct", PHOTO, PHOTO], 2, 2), (["edit", PHOTO, "--set", "Smiling=1"], 1, 1),
+     (["morph", PHOTO, PHOTO, "--steps", "4"], 4, 1), (["edit", PHOTO, PHOTO], 1, 2),
+     (["age", PHOTO, "--years", "20", "50", "80"], 3, 1),
+     (["age", PHOTO, PHOTO, "--years", "20", "50", "80"], 3, 2)],
+)  # fmt: skip
+def test_photos_give_a_strip_or_a_sheet(command, columns, rows, places, tmp_path):
+    out = tmp_path / "sheet.png"
+    assert main([*command, "-o", str(out), "--model", places["RUN"], "--size", "32"]) == 0
+    assert Image.open(out).size == (columns * 32, rows * 32)
 
 
 def test_an_editing_classifier_is_trained_and_measured(places, tmp_path, capsys):
@@ -205,19 +198,3 @@ def test_an_editing_classifier_is_trained_and_measured(places, tmp_path, capsys)
     assert main(["classifier", "--data", places["DATA"], "--out", out, "--epochs", "1"]) == 0
     text = capsys.readouterr().out
     assert "Male" in text and "balanced accuracy, held out" in text and "years" in text
-
-
-def test_tables_line_up_and_leaks_are_named():
-    text = tables.table(["what", "n"], [["a", "10"], ["longer", "9"]])
-    assert text.split("\n") == ["what     n", "----------", "a       10", "longer   9"]
-    share = {"mean": 0.9, "low": 0.8, "high": 1.0}
-    side = {"faces": 20, "turned": share, "leaked": {"Male": 0.3, "Bangs": 0.01},
-            "frechet": {"ratio": 1.25}, "age_moved": share}  # fmt: skip
-    found = {"attributes": {"Bald": {"on": side, "off": {"faces": 2}}}, "unchanged": True,
-             "classifier": {"Bald": 0.966}, "critic": {"accuracy": share}, "realism": {},
-             "milliseconds": {"edit": 12.0}, "ages": {"span": share}, "groups": {}}  # fmt: skip
-    parts = "\n".join(tables.studio_text(found))
-    assert "+Bald" in parts and "0.90 (0.80–1.00)" in parts and "Male 0.30" in parts
-    assert "Bangs" not in parts and "−Bald" in parts and "12.0 ms" in parts and "1.25" in parts
-    assert tables.rounded({"a": float("nan"), "b": [1], "c": 0.12345}) == {
-        "a": None, "b": [1], "c": 0.123}  # fmt: skip

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from facevae.imaging import images
 
@@ -18,24 +18,10 @@ def test_tensors_and_pictures_round_trip(channels):
     assert torch.equal(images.to_tensor(images.to_pil(levels)), levels)
 
 
-def test_enlarging_keeps_a_ramp_and_shrinking_keeps_the_mean():
-    ramp = torch.linspace(0, 1, 8)[None, None, None].expand(1, 1, 8, 8).contiguous()
-    large = images.enlarge(ramp, (32, 24))
-    assert large.shape == (1, 1, 32, 24)
-    inner = large[0, 0, 0, 2:-2].diff()
-    assert torch.allclose(inner, inner[0].expand(len(inner)), atol=1e-5)
-    noise = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    small = images.enlarge(noise, (8, 8))
-    assert (small - 0.5).abs().max() < 0.15  # without antialiasing it would be as noisy
-    assert images.enlarge(noise, (64, 64)) is noise
-
-
 def test_tiles_stand_in_rows():
     sheet = images.tile(FRAMES, columns=2, gap=1)
     assert sheet.size == (67, 95)
     assert sheet.getpixel((34, 0)) == FRAMES[1].getpixel((0, 0))
-    with pytest.raises(ValueError, match="no pictures"):
-        images.tile([])
 
 
 @pytest.mark.parametrize(("suffix", "pingpong", "count"), [
@@ -49,24 +35,9 @@ def test_animations_open_with_all_their_frames(tmp_path, suffix, pingpong, count
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_gif_of_too_many_frames_shows_some_of_them_and_lasts_as_long(tmp_path):
-    many = [Image.new("L", (8, 8), i) for i in range(200)]
-    path = images.save_animation(many, tmp_path / "a.gif", seconds=1, pingpong=False)
-    with Image.open(path) as opened:
-        shown = [frame.copy() for frame in ImageSequence.Iterator(opened)]
-        assert len(shown) == 50 and opened.info["duration"] == 20
-        assert [shown[i].convert("L").getpixel((0, 0)) for i in (0, -1)] == [0, 199]
-
-
-@pytest.fixture(scope="module")
-def morph(portraits):
-    """46 frames of 320 pixels between two photographs."""
-    a, b = (Image.open(p).convert("RGB").crop((60, 0, 460, 400)) for p in portraits)
-    a, b = a.resize((320, 320)), b.resize((320, 320))
-    return [Image.blend(a, b, t) for t in np.linspace(0, 1, 46)]
-
-
-def test_a_gif_of_46_frames_is_quick_and_near_its_frames(morph, tmp_path):
+def test_a_gif_of_46_frames_is_quick_and_near_its_frames(portraits, tmp_path):
+    a, b = (Image.open(p).convert("RGB").crop((60, 0, 380, 320)) for p in portraits)
+    morph = [Image.blend(a, b, t) for t in np.linspace(0, 1, 46)]
     before = time.process_time()
     path = images.save_animation(morph, tmp_path / "a.gif", pingpong=False)
     assert time.process_time() - before < 1.5  # 0.5 s on one core; 5 s with a palette a frame
@@ -78,14 +49,12 @@ def test_a_gif_of_46_frames_is_quick_and_near_its_frames(morph, tmp_path):
 
 
 def test_mp4_has_its_frames_at_an_even_size(tmp_path):
-    import imageio_ffmpeg
+    import imageio.v3
 
     path = images.save_animation(FRAMES, tmp_path / "a.mp4", seconds=1, pingpong=False)
-    reader = imageio_ffmpeg.read_frames(str(path))
-    about = next(reader)
-    frames = [np.frombuffer(f, np.uint8).reshape(32, 34, 3) for f in reader]
-    assert about["size"] == (34, 32) and len(frames) == 5
-    assert np.abs(frames[3][16, 17].astype(int) - FRAMES[3].getpixel((0, 0))).max() < 20
+    frames = imageio.v3.imread(path)
+    assert frames.shape == (5, 32, 34, 3)
+    assert np.abs(frames[3, 16, 17].astype(int) - FRAMES[3].getpixel((0, 0))).max() < 20
 
 
 def test_an_unknown_suffix_and_no_frames_are_refused(tmp_path):

@@ -1,133 +1,98 @@
 """Likelihoods and objectives against closed forms and torch.distributions."""
 
-import dataclasses
 import math
 
 import pytest
 import torch
+from torch.distributions import Bernoulli, Normal
 
 from facevae.models import losses
 from facevae.models.gaussian import Gaussian
 
 
-def test_bernoulli_is_the_log_probability_of_black_and_white():
-    logits = torch.tensor([[[[0.0, 2.0], [-1.0, 3.0]]]])
-    images = torch.tensor([[[[1.0, 0.0], [0.0, 1.0]]]])
-    expected = torch.distributions.Bernoulli(logits=logits).log_prob(images).sum()
-    assert torch.allclose(losses.bernoulli_log_likelihood(logits, images)[0], expected)
+def test_likelihoods_are_those_of_torch_summed_over_numbers():
+    mean, images = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5).round()
+    expected = Normal(mean, 0.3).log_prob(images).flatten(1).sum(1)
+    assert torch.allclose(losses.gaussian_log_likelihood(mean, images, 0.3), expected, rtol=1e-5)
+    expected = Bernoulli(logits=mean).log_prob(images).flatten(1).sum(1)
+    assert torch.allclose(losses.bernoulli_log_likelihood(mean, images), expected, rtol=1e-5)
 
 
-def test_gaussian_is_the_log_density_summed_over_numbers():
-    mean, images = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5)
-    expected = torch.distributions.Normal(mean, 0.3).log_prob(images).flatten(1).sum(1)
-    got = losses.gaussian_log_likelihood(mean, images, 0.3)
-    assert torch.allclose(got, expected, rtol=1e-5)
-
-
-def test_no_other_sigma_is_likelier_than_the_optimal_one():
+def test_no_other_sigma_is_likelier_than_the_optimal_one_and_a_perfect_picture_stays_finite():
     mean, images = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
     best = losses.optimal_sigma(mean, images)
     at = [losses.gaussian_log_likelihood(mean, images, best * f).sum() for f in (0.9, 1.0, 1.1)]
     assert at[1] > at[0] and at[1] > at[2]
-
-
-def test_a_perfect_reconstruction_stays_finite():
-    images = torch.rand(2, 1, 4, 4)
     sigma = losses.optimal_sigma(images, images)
     assert losses.gaussian_log_likelihood(images, images, sigma).isfinite().all()
-
-
-def test_beta_weighs_the_kl_alone():
-    log_likelihood, kl = torch.tensor([-10.0]), torch.tensor([3.0])
-    assert losses.negative_elbo(log_likelihood, kl).item() == 13.0
-    assert losses.negative_elbo(log_likelihood, kl, beta=4.0).item() == 22.0
 
 
 def test_mean_mse_with_a_weight_hides_a_variance():
     """weight · KL + mean MSE has the gradient of the ELBO with σ² = weight · D / 2."""
     size, weight, kl = 48, 0.01, torch.tensor([2.0])
-    images = torch.rand(1, 3, 4, 4)
-    a = torch.rand(1, 3, 4, 4, requires_grad=True)
-    ((a - images).square().mean() + weight * kl).sum().backward()
-    hidden = a.grad.clone()
-    a.grad = None
-    sigma = math.sqrt(weight * size / 2)
-    elbo = losses.negative_elbo(losses.gaussian_log_likelihood(a, images, sigma), kl)
-    (weight * elbo).sum().backward()
-    assert torch.allclose(hidden, a.grad, rtol=1e-4)
+    images, a = torch.rand(1, 3, 4, 4), torch.rand(1, 3, 4, 4, requires_grad=True)
+    hidden = torch.autograd.grad((a - images).square().mean() + weight * kl.sum(), a)[0]
+    log_likelihood = losses.gaussian_log_likelihood(a, images, math.sqrt(weight * size / 2))
+    elbo = losses.negative_elbo(log_likelihood, kl)
+    assert torch.allclose(hidden, torch.autograd.grad(weight * elbo.sum(), a)[0], rtol=1e-4)
 
 
-def aggregate(correlation, faces=4096, latents=2):
+def aggregate(correlation, faces=4096):
     """Posteriors of faces whose codes together are N(0, [[1, r], [r, 1]]), and a draw from each."""
     generator = torch.Generator().manual_seed(0)
     noise = 0.1  # a posterior's variance; the means carry the rest of it, and all correlation
-    cov = torch.full((latents, latents), correlation).fill_diagonal_(1.0)
-    factor = torch.linalg.cholesky(cov - noise * torch.eye(latents))
-    means = torch.randn(faces, latents, generator=generator) @ factor.T
+    cov = torch.full((2, 2), correlation).fill_diagonal_(1.0)
+    factor = torch.linalg.cholesky(cov - noise * torch.eye(2))
+    means = torch.randn(faces, 2, generator=generator) @ factor.T
     posterior = Gaussian(means, torch.full_like(means, math.log(noise)))
     return posterior, posterior.sample(generator)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
 def test_total_correlation_of_a_known_gaussian(correlation):
-    """All faces in the batch: TC = −½ log(1 − r²), and the dimension-wise KL of N(0, 1) is 0."""
+    """TC = −½ log(1 − r²), and the dimension-wise KL of N(0, 1) is 0.
+
+    4,096 draws spread by 0.01; 16 batches of 256 by 0.04 each, and the estimate is 0.02 low.
+    """
     posterior, z = aggregate(correlation)
     information, tc, dimensions = losses.kl_parts(z, posterior, len(z))
     expected = -0.5 * math.log(1 - correlation**2)
-    assert abs(tc.mean().item() - expected) < 0.03  # the spread of 4,096 draws is about 0.01
-    assert abs(dimensions.mean().item()) < 0.03
-    assert tc.mean() > -0.01 and information.mean() > 0
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])
-def test_total_correlation_is_near_its_value_in_batches_too(correlation):
-    """16 batches of 256: one spreads by 0.04, their mean by 0.01; the estimate is 0.02 low."""
-    posterior, z = aggregate(correlation)
+    assert abs(tc.mean().item() - expected) < 0.03 and abs(dimensions.mean().item()) < 0.03
+    assert information.mean() > 0
     batches = zip(posterior.mean.split(256), posterior.logvar.split(256), z.split(256), strict=True)
     found = [losses.kl_parts(z, Gaussian(m, v), 4096)[1].mean() for m, v, z in batches]
-    assert abs(torch.stack(found).mean().item() + 0.5 * math.log(1 - correlation**2)) < 0.05
+    assert abs(torch.stack(found).mean().item() - expected) < 0.05
 
 
 def test_the_parts_of_the_kl_add_up_whatever_the_batch():
     """Their sum is log q(z | x) − log p(z), exactly: at β = 1 the objective is the ELBO."""
     posterior, z = aggregate(0.5, faces=64)
-    density = torch.distributions.Normal
-    exact = (density(posterior.mean, posterior.std).log_prob(z) - density(0, 1).log_prob(z)).sum(1)
+    q = Normal(posterior.mean, posterior.std)
+    exact = (q.log_prob(z) - Normal(0, 1).log_prob(z)).sum(1)
     for n in (64, 1000, 100_000):
         assert torch.allclose(sum(losses.kl_parts(z, posterior, n)), exact, atol=1e-3)
-
-
-def test_the_weights_of_the_estimate_are_a_distribution():
-    """With equal posteriors q(z) is each of them, whatever the weights: no information at all."""
-    same = Gaussian(torch.zeros(16, 3), torch.zeros(16, 3))
+    same = Gaussian(torch.zeros(16, 3), torch.zeros(16, 3))  # then q(z) is each of them
     information, tc, _ = losses.kl_parts(torch.randn(16, 3), same, 5000)
     assert information.abs().max() < 1e-4 and tc.abs().max() < 1e-4
-
-
-def test_a_batch_larger_than_the_data_is_refused():
-    posterior, z = aggregate(0.0, faces=8)
-    with pytest.raises(ValueError, match="batch of 8 out of 4"):
+    with pytest.raises(ValueError, match="batch of 64 out of 4"):
         losses.kl_parts(z, posterior, 4)
 
 
 def test_the_objective_is_the_one_place_of_the_weight():
     posterior, _ = aggregate(0.5, faces=32)
     ll, kl = torch.full((32,), -10.0), posterior.kl()
-    assert torch.equal(losses.Objective()(ll, posterior), losses.negative_elbo(ll, kl))
+    assert torch.equal(losses.Objective()(ll, posterior), kl + 10)
     assert torch.allclose(losses.Objective(beta=4.0)(ll, posterior, 0.5), 2 * kl + 10)
     held = losses.Objective(beta=100.0, capacity=kl.mean().item())
     assert torch.allclose(held(ll, posterior), torch.tensor(10.0), atol=1e-3)
     assert held(ll, posterior, progress=0.0).mean() > 100
-    with pytest.raises(ValueError, match="choose one"):
-        dataclasses.replace(held, tcvae=True)
 
 
 def test_tcvae_at_beta_one_is_the_elbo_on_average_and_beta_weighs_the_correlation():
     posterior, _ = aggregate(0.8, faces=2048)
-    ll = torch.zeros(2048)
     one, four = (
         losses.Objective(beta, tcvae=True, faces=2048)(
-            ll, posterior, generator=torch.Generator().manual_seed(1)
+            torch.zeros(2048), posterior, generator=torch.Generator().manual_seed(1)
         ).mean().item()
         for beta in (1.0, 4.0)
     )  # fmt: skip

@@ -1,4 +1,6 @@
-"""metrics: known errors give known figures, intervals hold what they should, PCA is the bound."""
+"""evaluation.metrics: known errors give known figures, intervals hold what they should."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,26 +8,25 @@ import torch
 
 from facevae.config import ModelConfig
 from facevae.evaluation import metrics
+from facevae.models.losses import gaussian_log_likelihood
 from facevae.models.vae import FaceVAE
 
 
-def test_psnr_and_l1_of_known_errors():
+def noise(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_errors_of_known_pictures():
     a = torch.full((2, 3, 8, 8), 0.5)
     assert torch.allclose(metrics.psnr(a, a + 0.1), torch.full((2,), 20.0), atol=1e-4)
     assert metrics.psnr(a, a).isinf().all()
-    assert torch.allclose(metrics.l1(a, a - 0.1), torch.full((2,), 0.1))
-
-
-def test_ssim_is_one_for_equal_images_and_falls_with_noise():
-    generator = torch.Generator().manual_seed(0)
-    a = torch.rand(2, 3, 32, 32, generator=generator)
-    noisy = (a + 0.2 * torch.randn(a.shape, generator=generator)).clamp(0, 1)
+    a = noise(2, 3, 32, 32).sigmoid()
     assert torch.allclose(metrics.ssim(a, a), torch.ones(2))
-    assert (metrics.ssim(a, noisy) < 0.9).all()
+    assert (metrics.ssim(a, (a + 0.2 * noise(2, 3, 32, 32, seed=1)).clamp(0, 1)) < 0.9).all()
 
 
 def test_an_interval_holds_the_mean_and_is_as_wide_as_theory_says():
-    values = torch.randn(400, generator=torch.Generator().manual_seed(0))
+    values = noise(400)
     found = metrics.interval(values)
     assert found["low"] < found["mean"] < found["high"]
     assert found["high"] - found["low"] == pytest.approx(2 * 1.96 / 20, rel=0.2)
@@ -33,58 +34,69 @@ def test_an_interval_holds_the_mean_and_is_as_wide_as_theory_says():
     assert metrics.interval(values) == found  # the same draws each time
 
 
-def test_a_paired_difference_is_sharper_than_its_parts():
-    """The faces' own spread (10) drops out; the interval is that of the difference (0.1/√400)."""
-    generator = torch.Generator().manual_seed(0)
-    b = 10 * torch.randn(400, generator=generator)
-    a = b + 1.0 + 0.1 * torch.randn(400, generator=generator)
-    found = metrics.paired(a, b)
-    assert found["low"] < 1.0 < found["high"]
-    assert found["high"] - found["low"] == pytest.approx(2 * 1.96 * 0.1 / 20, rel=0.2)
+def test_the_source_s_loss_leaves_out_the_constant_of_the_likelihood():
+    """On [−1, 1] a source's summed squared error + KL is a Gaussian of σ² = 1/2; σ is half of that
+    on [0, 1]."""
+    config = ModelConfig((3, 8, 8), channels=(4,), sigma=math.sqrt(0.5) / 2)
+    a, b, kl = noise(1, 3, 8, 8).sigmoid(), noise(1, 3, 8, 8, seed=1).sigmoid(), 7.0
+    ours = kl - gaussian_log_likelihood(a, b, config.sigma).item()
+    source = (2 * a - 2 * b).square().sum().item() + kl
+    assert metrics.source_loss(ours, config) == pytest.approx(source, rel=1e-5)
+    assert metrics.source_loss(ours, ModelConfig()) is None  # the optimal σ is no constant
 
 
 def test_groups_are_those_that_the_labels_give(drawn_faces):
     rows = np.arange(len(drawn_faces))
     values = torch.from_numpy((drawn_faces.labels["gender"] == 1).astype(np.float32))
     found = metrics.by_group(values, drawn_faces, rows)
-    assert found["gender female"]["mean"] == 1.0 and found["gender male"]["mean"] == 0.0
+    assert found["gender female"]["average"]["mean"] == 1.0
     assert found["gender female"]["faces"] == int(values.sum())
+    assert found["age 0–19"]["faces"] == (drawn_faces.labels["age"] < 20).sum()
     assert not [name for name in found if name.startswith("race")]  # drawn faces have none
     assert not metrics.by_group(values[:3], drawn_faces, rows[:3])  # too few of any
 
 
 def test_figures_of_each_face_add_up(drawn_faces, tiny_run):
     model, rows = FaceVAE.from_pretrained(tiny_run / "best"), drawn_faces.split()["test"]
-    table = metrics.per_face(model, drawn_faces, rows, batch=7)
+    table = metrics.per_face(model, drawn_faces, rows)
     assert torch.allclose(table["negative_elbo"], table["reconstruction"] + table["kl"], rtol=1e-4)
     assert torch.allclose(table["kl_per_latent"].sum(dim=1), table["kl"], rtol=1e-4)
-    found = metrics.summary(table)
-    assert found["psnr"] == pytest.approx(table["psnr"].mean().item())
-    assert 0 < found["active_units"] <= 8
-    means = metrics.posteriors(model, drawn_faces, rows, batch=5).mean
-    assert torch.allclose(means, metrics.posteriors(model, drawn_faces, rows).mean, atol=1e-5)
+    means = metrics.posteriors(model, drawn_faces, rows).mean
+    assert torch.allclose(means, table["codes"], atol=1e-5)
+    near = metrics.per_face(lambda images: images + 0.1, drawn_faces, rows)
+    assert set(near) == {"psnr", "ssim", "l1"} and torch.allclose(near["l1"], torch.tensor(0.1))
 
 
-def test_conditions_come_from_labels_or_as_given(drawn_faces, tiny_conditional_run):
+def test_conditions_count_and_faces_without_are_left_out(drawn_faces, tiny_conditional_run):
     model = FaceVAE.from_pretrained(tiny_conditional_run / "best")
-    rows = drawn_faces.split()["test"]
-    labels = torch.from_numpy(drawn_faces.conditions(model.config.conditions)[rows])
-    ours = metrics.per_face(model, drawn_faces, rows)["psnr"]
-    assert torch.equal(ours, metrics.per_face(model, drawn_faces, rows, labels)["psnr"])
-    other = metrics.per_face(model, drawn_faces, rows, 1 - labels)["psnr"]
-    assert not torch.equal(ours, other)
-    assert np.array_equal(metrics.known_rows(model, drawn_faces, rows), rows)
-
-
-def test_faces_of_another_shape_are_refused(drawn_faces):
-    model = FaceVAE(ModelConfig((3, 16, 16), latents=4, channels=(4, 8)))
-    with pytest.raises(ValueError, match=r"m reads pictures of shape \(3, 16, 16\)"):
-        metrics.known_rows(model, drawn_faces, np.arange(3), "m")
+    rows, gender = drawn_faces.split()["test"], drawn_faces.labels["gender"].copy()
+    try:
+        drawn_faces.labels["gender"][rows[:4]] = -1
+        known, given = metrics.labelled(model, drawn_faces, rows)
+    finally:
+        drawn_faces.labels["gender"][:] = gender
+    assert np.array_equal(known, rows[4:]) and given.isfinite().all()
+    ours, other = (metrics.per_face(model, drawn_faces, known, y) for y in (given, 1 - given))
+    assert not torch.equal(ours["psnr"], other["psnr"])
 
 
 def test_pca_of_more_components_is_nearer(drawn_faces):
     split = drawn_faces.split()
-    few, many = (metrics.pca_psnr(drawn_faces, split["train"], split["test"], k) for k in (2, 64))
+
+    def psnr(train, components):
+        pca = metrics.pca(drawn_faces, train, components)
+        return metrics.per_face(pca, drawn_faces, split["test"])["psnr"].mean()
+
+    few, many = psnr(split["train"], 2), psnr(split["train"], 64)
     assert 5 < few < many < 60
-    # more components than training faces: as many as there are
-    assert metrics.pca_psnr(drawn_faces, split["train"][:20], split["test"], 64) < many
+    assert psnr(split["train"][:20], 64) < many  # as many components as there are faces
+
+
+def test_frechet_distance_of_known_gaussians():
+    """Means 3 apart and variances 1 and 4, in each of 2 dimensions: 2 · (9 + (2 − 1)²)."""
+    a, b = noise(3000, 2), 2 * noise(2500, 2, seed=1) + 3
+    assert metrics.frechet(a, b) == pytest.approx(20, rel=0.03)
+    assert metrics.frechet(a, a) == pytest.approx(0, abs=1e-6)
+    assert metrics.against_halves(a[:10], b) is None  # too few
+    assert metrics.against_halves(a[:500], a[500:2500]) == pytest.approx(1, abs=0.7)
+    assert metrics.against_halves(b[:500], a[:1000]) > 20

@@ -7,11 +7,10 @@ import pytest
 import torch
 
 from facevae.config import ModelConfig
-from facevae.latents.statistics import encoded
+from facevae.latents.diagnostics import encoded
 from facevae.models.vae import FaceVAE
-from facevae.training.checkpoints import read_history
 from facevae.training.rescaling import rescale, rescale_to_prior
-from facevae.training.runs import train
+from facevae.training.runs import read_history, train
 from tests.conftest import QUIET
 from tests.unit.tiny_runs import TINY
 
@@ -23,8 +22,7 @@ def test_rescaling_leaves_pictures_and_their_likelihood_as_they_were(changes):
     images = torch.rand(6, 3, 16, 16)
     condition = torch.rand(6, 1) if "conditions" in changes else None
     before = model.encode(images, condition)
-    z = before.sample(torch.Generator().manual_seed(0))
-    picture = model.decode(z, condition)
+    picture = model.decode(before.sample(torch.Generator().manual_seed(0)), condition)
     centre, scale = torch.randn(4), torch.rand(4) + 0.3
     rescale(model, centre, scale)
     after = model.encode(images, condition)
@@ -37,8 +35,8 @@ def test_rescaling_leaves_pictures_and_their_likelihood_as_they_were(changes):
 def test_a_trained_model_is_rescaled_to_the_prior_and_draws_the_same(drawn_faces, tmp_path):
     recipe = TINY.with_settings(["batch=32", "model.dropout=0", "keep_every=3", "lr=0.003"])
     model = train(recipe, drawn_faces, tmp_path, **QUIET)
-    ranking = [row["val_loss"] for row in read_history(tmp_path)]
-    assert min(ranking) == ranking[-1]  # so that the last is the best, before it was rescaled
+    losses = [row["val_loss"] for row in read_history(tmp_path)]
+    assert min(losses) == losses[-1]  # so that the last is the best, before it was rescaled
     raw = FaceVAE.from_pretrained(tmp_path / "epoch_003")
     rows = drawn_faces.split(0)["train"]
     before, after = encoded(raw, drawn_faces, rows), encoded(model, drawn_faces, rows)
@@ -47,12 +45,6 @@ def test_a_trained_model_is_rescaled_to_the_prior_and_draws_the_same(drawn_faces
     assert torch.allclose(square, torch.ones(4), atol=1e-3)
     assert after.kl().mean() < before.kl().mean()
     assert torch.allclose(model.decode(after.mean), raw.decode(before.mean), atol=1e-4)
-    images = drawn_faces.tensor(rows)
-    draws = [m(images, generator=torch.Generator().manual_seed(0))[0] for m in (raw, model)]
-    assert torch.allclose(*draws, rtol=1e-4, atol=0.1)  # the reconstruction term, nats
-    weights = (tmp_path / "best" / "model.safetensors").read_bytes()
-    train(recipe, drawn_faces, tmp_path, resume=True, **QUIET)  # once is enough
-    assert (tmp_path / "best" / "model.safetensors").read_bytes() == weights
 
 
 def test_rescaling_is_done_where_mean_or_scale_is_off_and_then_no_more(small_faces):
@@ -62,10 +54,3 @@ def test_rescaling_is_done_where_mean_or_scale_is_off_and_then_no_more(small_fac
     for centre, scale in ((0.01, 1.0), (0.0, 1.01)):
         rescale(model, torch.full((4,), centre), torch.full((4,), scale))
         assert rescale_to_prior(model, small_faces, rows) is True
-
-
-def test_rescaling_can_be_left_out(drawn_faces, tmp_path):
-    recipe = TINY.with_settings(["rescale=false", "epochs=1", "keep_every=1"])
-    train(recipe, drawn_faces, tmp_path, **QUIET)
-    files = [tmp_path / name / "model.safetensors" for name in ("best", "epoch_001")]
-    assert files[0].read_bytes() == files[1].read_bytes()
