@@ -41,10 +41,7 @@ function newest(ask, show) {
   };
 }
 
-// An address as a bitmap; the page without a server gives bitmaps themselves.
-async function bitmap(source) {
-  return source instanceof ImageBitmap ? source : createImageBitmap(await (await fetch(source)).blob());
-}
+async function bitmap(source) { return source instanceof ImageBitmap ? source : createImageBitmap(await (await fetch(source)).blob()); }
 
 // A picture onto a canvas, which takes its size.
 async function paint(canvas, source) {

@@ -14,7 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import facevae
+sys.path.insert(
+    0, str(Path(__file__).resolve().parents[2])
+)  # the checkout, wherever it is run from
+import facevae  # noqa: E402
 
 PAGE = Path("assets/results.md")
 START, END = "<!-- rows -->", "<!-- end of rows -->"

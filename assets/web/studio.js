@@ -1,0 +1,275 @@
+// What facevae/studio.py does, in the browser: networks, conditions, and the one formula
+//   shown = decode(z, y′) + hold · (photo − decode(z, y)).
+
+import { Alignment, enlarge, pasted, toImage } from "./align.js";
+import { mixed } from "./carry.js";
+import { findFaces } from "./detect.js";
+
+const FULL_CHANGE = 0.5; // a condition that moves this far lets go of the photo as far as `hold` says
+const [YOUNG, OLD, MIN_SHIFT] = [22, 70, 15]; // years: where the attribute Young leads, and how far at least
+const [MIN_SHARE_INSIDE, MAX_NOSE_OFFSET] = [0.85, 0.55]; // of facevae/imaging/alignment.py
+const FEATHER = 0.12; // of a crop's side, over which an edit fades into the photo
+const MAX_PASTE_SIDE = 512; // pixels, of the face that is put back into its photo
+const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
+
+export class NoFace extends Error {}
+
+export class Studio {
+  #last = Promise.resolve(); // networks run one at a time
+
+  // `networks`: name → a function that gives a session of onnxruntime-web; `about`: studio.json;
+  // `tensors`: name → {shape, data}.
+  constructor(ort, about, tensors, networks) { Object.assign(this, { ort, ...about, tensors, networks }); }
+
+  // A network's outputs, [{dims, data}]; each input is [data, dims].
+  run(name, ...inputs) {
+    const answer = this.#last.then(async () => {
+      const network = await this.networks[name]();
+      const feeds = inputs.map(([data, dims], i) => [network.inputNames[i], new this.ort.Tensor("float32", data, dims)]);
+      const outputs = await network.run(Object.fromEntries(feeds));
+      return network.outputNames.map((output) => outputs[output]);
+    });
+    this.#last = answer.catch(() => null);
+    return answer;
+  }
+
+  // The decoder's picture, (3, S, S), and how much of a photo's detail stays, (1, S, S) or null.
+  async decode(code, condition) {
+    const expanded = this.expanded(condition);
+    const [{ data }] = await this.run("decoder", [code, [1, code.length]], [expanded, [1, expanded.length]]);
+    const plane = this.size ** 2;
+    return { picture: data.subarray(0, 3 * plane), hold: this.hold ? data.subarray(3 * plane) : null };
+  }
+
+  // A face of a photo, found, or placed by two `eyes` or by an `alignment`.
+  async read(photo, { eyes, alignment, points } = {}) {
+    let found = 1;
+    if (!alignment) {
+      let marks = eyes;
+      if (!eyes) {
+        const faces = await findFaces(photo, (name, planes, dims) => this.run(name, [planes, dims]));
+        if (!faces.length) throw new NoFace("No face was found: show where the eyes are, or use another photo.");
+        [found, marks] = [faces.length, faces[0].points];
+      }
+      alignment = Alignment.fit(marks, this.template);
+      if (!(alignment.side >= 8)) throw new Error("The face is too small to use: it needs more pixels.");
+      points = eyes ? null : marks.map((mark) => alignment.toUnit(mark));
+    }
+    const image = alignment.crop(photo, this.size);
+    const input = [image, [1, 3, this.size, this.size]];
+    const [{ data: mean }] = await this.run("encoder", input);
+    const readings = {};
+    if (this.reads.length) {
+      const [{ data }] = await this.run("classifier", input);
+      this.reads.forEach((name, i) => (readings[name] = data[i]));
+    }
+    const condition = this.reads.length ? this.condition(readings) : this.probe(mean);
+    const { picture: decoded } = await this.decode(mean, condition);
+    const years = readings.age ?? this.ageOf(condition);
+    return { photo, alignment, points, found, mean, readings, condition, decoded, years, warning: this.#warning(photo, alignment, points) };
+  }
+
+  // What makes a photo unfit: a face partly outside it, or seen from the side.
+  #warning(photo, alignment, points) {
+    const marks = (points || this.template).map((point) => alignment.toPixels(point));
+    const [left, top, right, bottom] = Alignment.fit(marks, this.face).bounds();
+    const share = (low, high, length) => Math.max(0, Math.min(high, length) - Math.max(low, 0)) / (high - low);
+    const inside = share(left, right, photo.width) * share(top, bottom, photo.height);
+    if (inside < MIN_SHARE_INSIDE) return `${Math.round(100 - 100 * inside)} % of the face lies outside the photo and is made up: use a photo that shows it whole.`;
+    if (!points) return "";
+    const [p, q] = [0, 1].map((axis) => marks[1][axis] - marks[0][axis]);
+    const [x, y] = [0, 1].map((axis) => marks[2][axis] - (marks[0][axis] + marks[1][axis]) / 2);
+    const turned = Math.abs(x * p + y * q) > MAX_NOSE_OFFSET * (p * p + q * q);
+    return turned ? "The face is turned to the side, and the model has learnt faces from the front: use a photo that shows both eyes." : "";
+  }
+
+  // The face at another age than was read.
+  async corrected(face, years) {
+    const condition = this.condition({ ...face.readings, age: years });
+    return { ...face, condition, years, decoded: (await this.decode(face.mean, condition)).picture, sized: null };
+  }
+
+  // Conditions: attributes in [0, 1] and the age in centuries, in the order of `conditions`.
+  condition(readings) {
+    const condition = [...this.tensors.mean_condition.data];
+    if ("age" in readings) this.#set(condition, "age", readings.age / 100);
+    for (const [name, column] of Object.entries(this.columns)) {
+      if (name in readings) this.#set(condition, column, column === "gender" ? 1 - readings[name] : readings[name]);
+    }
+    return condition;
+  }
+
+  #set(condition, column, value) {
+    const place = this.conditions.indexOf(column);
+    if (place >= 0) condition[place] = value;
+  }
+
+  ageOf(condition) { return 100 * condition[this.conditions.indexOf("age")]; }
+
+  // What a condition has of each attribute, from −1 to 1.
+  readingsOf(condition) {
+    const values = Object.entries(this.columns).map(([name, column]) => {
+      const value = condition[this.conditions.indexOf(column)];
+      return [name, 2 * (column === "gender" ? 1 - value : value) - 1];
+    });
+    return Object.fromEntries(values);
+  }
+
+  // What a linear reading takes a code to have.
+  probe(code) {
+    const { data } = this.tensors.probe;
+    const many = this.conditions.length;
+    return this.conditions.map((_, k) => {
+      let sum = data[code.length * many + k];
+      for (let i = 0; i < code.length; i++) sum += code[i] * data[i * many + k];
+      return clamp(sum, 0, 1);
+    });
+  }
+
+  // With the age as weights of the two nearest anchors.
+  expanded(condition) {
+    const age = this.conditions.indexOf("age");
+    if (!this.anchors.length || age < 0) return Float32Array.from(condition);
+    const [first, last] = [this.anchors[0], this.anchors.at(-1)];
+    const years = clamp(100 * condition[age], first, last);
+    const upper = Math.max(1, this.anchors.findIndex((anchor) => anchor >= years));
+    const share = (years - this.anchors[upper - 1]) / (this.anchors[upper] - this.anchors[upper - 1]);
+    const weights = this.anchors.map((_, i) => (i === upper ? share : i === upper - 1 ? 1 - share : 0));
+    return Float32Array.from([...condition.filter((_, k) => k !== age), ...weights]);
+  }
+
+  // A state, {code, condition}, with attributes at strengths from −1 to 1, and what depends on them.
+  moved({ code, condition }, strengths, locked = [], years = this.ageOf(condition)) {
+    const wanted = Object.entries(strengths).filter(([name]) => name in this.columns);
+    const result = [...condition];
+    const asked = wanted.map(([name]) => this.columns[name]);
+    const move = (column, strength, from) => {
+      const place = this.conditions.indexOf(column);
+      if (place >= 0) result[place] = from[place] + Math.abs(strength) * ((strength > 0 ? 1 : 0) - from[place]);
+    };
+    for (const [name, given] of wanted) {
+      const column = this.columns[name];
+      const strength = column === "gender" ? -given : given;
+      move(column, strength, condition);
+      const go = (names, to) => (names || []).forEach((other) => asked.includes(other) || move(other, to, result));
+      go((strength > 0 ? this.removes : this.takes)[column], -Math.abs(strength));
+      if (strength > 0) go(this.brings[column], strength);
+    }
+    for (const name of locked) {
+      const column = this.columns[name];
+      if (column && !asked.includes(column)) this.#set(result, column, condition[this.conditions.indexOf(column)]);
+    }
+    if (!strengths.Young) return { code, condition: result };
+    const goal = strengths.Young > 0 ? Math.min(YOUNG, years - MIN_SHIFT) : Math.max(OLD, years + MIN_SHIFT);
+    return this.aged({ code, condition: result }, years + Math.min(1, Math.abs(strengths.Young)) * (goal - years));
+  }
+
+  // A state at another age: by the condition, or by the difference of the mean codes of two ages.
+  aged({ code, condition }, years, method = "condition", own = this.ageOf(condition)) {
+    years = clamp(years, ...this.span);
+    if (method === "vector") return { code: code.map((value, i) => value + this.#meanAt(years, i) - this.#meanAt(own, i)), condition };
+    condition = [...condition];
+    this.#set(condition, "age", years / 100);
+    return { code, condition };
+  }
+
+  #meanAt(years, latent) {
+    const [ages, codes] = [this.tensors.ages.data, this.tensors.age_codes.data];
+    years = clamp(years, ages[0], ages.at(-1));
+    const upper = Math.max(1, ages.findIndex((age) => age >= years));
+    const share = (years - ages[upper - 1]) / (ages[upper] - ages[upper - 1]);
+    const [low, high] = [upper - 1, upper].map((row) => codes[row * this.latents + latent]);
+    return low + share * (high - low);
+  }
+
+  average(name, has) {
+    const state = { code: Float32Array.from(this.tensors.mean.data), condition: [...this.tensors.mean_condition.data] };
+    return this.moved(state, { [name]: has ? 1 : -1 });
+  }
+
+  // Codes of faces of nobody, and what they have: the same for the same seed.
+  sampled(many, seed, temperature) {
+    const draw = uniform(seed);
+    const [weights, means, factors] = ["weights", "means", "factors"].map((name) => this.tensors[`prior_${name}`].data);
+    const size = this.latents;
+    return Array.from({ length: many }, () => {
+      let [component, left] = [0, draw()];
+      while (component < weights.length - 1 && left > weights[component]) left -= weights[component++];
+      const noise = Float32Array.from({ length: size }, () => temperature * Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw()));
+      const factor = ((component * size * size) % factors.length);
+      const code = Float32Array.from({ length: size }, (_, i) => {
+        let sum = means[component * size + i];
+        for (let k = 0; k <= i; k++) sum += factors[factor + i * size + k] * noise[k];
+        return sum;
+      });
+      return { code, condition: this.likely(code) };
+    });
+  }
+
+  // What a code is likely to have: half an attribute is none.
+  likely(code) { return this.probe(code).map((value, k) => (this.conditions[k] === "age" ? value : Math.round(value))); }
+
+  // How a state of a face is to be drawn: its picture, and what stays of the photo, or null for all.
+  async drawn(face, { code, condition }) {
+    const moved = condition.some((value, k) => value !== face.condition[k]);
+    if (!moved && code === face.mean) return { picture: face.decoded, hold: null };
+    const { picture, hold } = await this.decode(code, condition);
+    if (!moved || !hold) return { picture, hold: null };
+    const [before, after] = [this.expanded(face.condition), this.expanded(condition)];
+    const distance = Math.min(1, Math.max(...after.map((value, k) => Math.abs(value - before[k]))) / FULL_CHANGE);
+    return { picture, hold: hold.map((value) => 1 - distance * (1 - value)) };
+  }
+
+  // A face's crop at a size, and what the decoder's picture lacks of it; the last size is kept.
+  cropOf(face, size) { return this.#sized(face, size).crop; }
+
+  #sized(face, size) {
+    if (face.sized?.size !== size) {
+      const crop = face.alignment.crop(face.photo, size);
+      const decoded = enlarge(face.decoded, this.size, size);
+      face.sized = { size, crop, residual: crop.map((value, i) => value - decoded[i]) };
+    }
+    return face.sized;
+  }
+
+  // A decoder's picture with the detail of its faces, [[face, share], …], as ImageData.
+  shown(parts, { picture, hold }, detail, size) {
+    const shown = enlarge(picture, this.size, size).slice();
+    if (detail > 0) {
+      const some = parts.filter(([, share]) => share > 0);
+      const residual = mixed(some.map(([face, share]) => ({ residual: this.#sized(face, size).residual, share, points: face.points })), size);
+      const kept = hold && enlarge(hold, this.size, size);
+      for (let channel = 0, i = 0; channel < 3; channel++) {
+        for (let k = 0; k < size * size; k++, i++) shown[i] += detail * residual[i] * (kept ? kept[k] : 1);
+      }
+    }
+    return toImage(shown, size);
+  }
+
+  // The same in the first face's whole photo; a morph, which brings another background, fades over more.
+  pasted(parts, drawn, detail) {
+    const [face, share] = parts[0];
+    const size = Math.min(MAX_PASTE_SIDE, Math.max(this.size, Math.round(face.alignment.side)));
+    const { data } = this.shown(parts, drawn, detail, size);
+    const frame = Float32Array.from({ length: 3 * size * size }, (_, i) => data[4 * (i % (size * size)) + Math.floor(i / (size * size))] / 255);
+    const hold = drawn.hold || Float32Array.of(1);
+    const kept = { planes: hold.map((value) => share * detail * value), size: Math.sqrt(hold.length) };
+    return pasted(face.photo, face.alignment, this.cropOf(face, size), frame, size, kept, FEATHER * Math.min(2, parts.length));
+  }
+
+  // A face in another state, alone or, without a size, in its photo.
+  async show(face, state, detail, size) {
+    const drawn = await this.drawn(face, state);
+    return size ? this.shown([[face, 1]], drawn, detail, size) : this.pasted([[face, 1]], drawn, detail);
+  }
+}
+
+// Uniform in [0, 1), the same for the same seed: "mulberry32" by T. Ettinger, in the public domain.
+function uniform(seed) {
+  return () => {
+    seed = (seed + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
