@@ -64,7 +64,6 @@ OPTIONS: dict[str, dict[str, Any]] = {  # a name and, where there are several of
     "--runtime": {"metavar": "FOLDER", "help": "npm packages of that page (default: fetched)"},
     "-o": {"required": True, "help": f"file: {', '.join(ANIMATIONS)}"},
     "-o:page": {"default": "report.html", "help": "HTML file, nothing beside it"},
-    "--no-photos": {"dest": "photos", "action": "store_false", "help": "leave out the data's own"},
     "--json": FLAG | {"help": "print JSON instead of tables"},
     # of faces
     "--size": {"type": within(8, 1024), "default": 64, "help": "side of a face in pixels"},
@@ -83,13 +82,12 @@ OPTIONS: dict[str, dict[str, Any]] = {  # a name and, where there are several of
     "--grid": MANY | {"metavar": "FIELD=VALUE,…", "help": "train each combination of values"},
     "--classifier": {"metavar": "FOLDER", "help": "reads the labels that the faces lack"},
     "--monitor": {"nargs": 2, "metavar": "PHOTO", "help": "whose morph is drawn each epoch"},
-    "--tensorboard": FLAG | {"help": "also log into OUT/tensorboard"},
     # of evaluation
     "--split-by": {"choices": ("content", "order"), "default": "content"},
     "--no-pca": FLAG | {"help": "leave out PCA, which takes minutes"},
-    "--against": MANY | {"metavar": "MODEL", "help": "another one, or a pretrained diffusers:NAME"},
+    "--against": MANY | {"metavar": "diffusers:NAME", "help": "a pretrained AutoencoderKL"},
     "--factors": {"nargs": "+", "default": [], "metavar": "LABEL", "help": "to score latents by"},
-    "--edits": FLAG | {"help": "evaluate edits, ages, samples and speed of a studio"},
+    "--edits": FLAG | {"help": "evaluate edits, ages and samples of a studio"},
     "--classifier-data": FACES | {"default": [], "help": "labelled faces that edits are read by"},
     # of pictures
     "--model": {"default": FOLDER, "help": "studio folder, or hub:owner/name"},
@@ -115,14 +113,14 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], tuple[str, str]] = {
     cli.recipes: ("list the named experiments", ""),
     cli.train: ("train a recipe; on several GPUs by `accelerate launch -m facevae train …`",
         "recipe --data:maybe --out --resume --epochs --batch --seed --set --grid "
-        "--classifier --monitor --device --tensorboard"),
+        "--classifier --monitor --device"),
     cli.run: ("prepare, train, evaluate and report a recipe: what is done is not done again",
         "recipe --archive --out --epochs --batch --seed --set --device"),
     cli.evaluate: ("held-out figures of a model, and with --edits of a studio's edits",
         "folder --data --split-by --seed --no-pca --against --factors --edits "
         "--classifier-data --json"),
     cli.report: ("write a page about runs: curves, pictures, latents, metrics",
-        "runs -o:page --data:maybe --no-photos"),
+        "runs -o:page --data:maybe"),
     cli.export: ("write a model as a small studio folder, or as a page that needs no server",
         "folder --out:maybe --web --runtime"),
     cli.classifier: ("train the editing classifier, which labels a photo",

@@ -27,8 +27,9 @@ def prepare(args: Namespace) -> None:
     )  # fmt: skip
     about = faces.manifest
     print(f"{args.out}: {about['faces']} faces of {about['seen']} pictures")
-    for reason, count in {"duplicates": about["duplicates"], **about["skipped_counts"]}.items():
-        print(f"  skipped {count}: {reason}")
+    print(f"  {about['duplicates']} duplicates: kept, on one side of a split with their originals")
+    for reason, names in about["skipped"].items():
+        print(f"  skipped {len(names)}: {reason}")
 
 
 def recipes(args: Namespace) -> None:
@@ -60,8 +61,7 @@ def train(args: Namespace) -> None:
 
     recipe, settings = _recipe(args)
     faces = facevae.load_faces(args.data or recipe.source)
-    how = {"device": args.device, "tensorboard": args.tensorboard, "monitor": args.monitor,
-           "classifier": args.classifier}  # fmt: skip
+    how = {"device": args.device, "monitor": args.monitor, "classifier": args.classifier}
     if args.grid:
         for row in train_grid(args.recipe, faces, args.out, args.grid, settings, **how):
             print(f"{row['folder']}: validation loss {row['val_loss']:.1f}")
@@ -72,7 +72,7 @@ def train(args: Namespace) -> None:
 
 def run(args: Namespace) -> None:
     """Prepare, train, evaluate and report a recipe; a step that is done is not done again."""
-    from facevae.evaluation import report, suite
+    from facevae.evaluation import metrics, report
 
     recipe, out = _recipe(args)[0], Path(args.out)
     faces = facevae.prepare(recipe.source, args.archive, out / "faces", recipe.size, recipe.framing)
@@ -84,15 +84,15 @@ def run(args: Namespace) -> None:
         about: dict = {"command": f"python -m facevae {shlex.join(sys.argv[1:])}"}
         about |= {"epochs": len(history), "seconds": round(60 * history[-1]["minutes"])}
         about |= {"cores": torch.get_num_threads(), "torch": torch.__version__}
-        found = {"run": about} | suite.evaluate(model, faces, recipe.seed, recipe.split_by)
+        found = {"run": about} | metrics.evaluate(model, faces, recipe.seed, recipe.split_by)
         report.write_report([out], page, [faces])
         write_text(figures, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    print(f"{suite.text(found)}\n{out}/best: the model; {figures}; {page}")
+    print(f"{metrics.text(found)}\n{out}/best: the model; {figures}; {page}")
 
 
 def evaluate(args: Namespace) -> None:
     """Held-out figures of a model, or of a studio's edits: tables, or JSON with `--json`."""
-    from facevae.evaluation import suite
+    from facevae.evaluation import metrics
 
     faces = facevae.load_faces(args.data)
     if args.edits:
@@ -100,20 +100,21 @@ def evaluate(args: Namespace) -> None:
         from facevae.evaluation.edits import evaluate_studio
 
         studio = facevae.Studio.load(args.folder)
-        classifier = EvaluationClassifier(facevae.load_faces(args.classifier_data or args.data))
+        others = args.classifier_data and facevae.load_faces(args.classifier_data)
+        classifier = EvaluationClassifier(others or faces)
         found = evaluate_studio(studio, classifier, faces, args.seed)
     else:
         model = facevae.FaceVAE.from_pretrained(args.folder)
         how = (args.seed, args.split_by, args.against, args.factors, not args.no_pca)
-        found = suite.evaluate(model, faces, *how)
-    print(json.dumps(found, indent=1, ensure_ascii=False) if args.json else suite.text(found))
+        found = metrics.evaluate(model, faces, *how)
+    print(json.dumps(found, indent=1, ensure_ascii=False) if args.json else metrics.text(found))
 
 
 def report(args: Namespace) -> None:
     from facevae.evaluation import report as page
 
     data = [facevae.load_faces(folder) for folder in args.data]
-    shows_photos = page.write_report(args.runs, args.out, data, args.photos)
+    shows_photos = page.write_report(args.runs, args.out, data)
     print(f"{args.out}: the report", f"(it {page.PHOTOS})" if shows_photos else "")
 
 
@@ -133,9 +134,9 @@ def export(args: Namespace) -> None:
 
 def classifier(args: Namespace) -> None:
     """Train the editing classifier and print its held-out balanced accuracy."""
+    from facevae.config import ATTRIBUTES
     from facevae.evaluation.classifier import held_out, label_matrix
     from facevae.models.classifier import ClassifierConfig
-    from facevae.models.conditions import ATTRIBUTES
     from facevae.training.classifier import train_classifier
 
     faces = facevae.load_faces(args.data)

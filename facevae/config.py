@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -12,6 +11,10 @@ from pydantic.dataclasses import dataclass
 
 Count = Annotated[int, Field(ge=1, le=65_536)]
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+ATTRIBUTES = (  # CelebA's names, and Beard (its No_Beard turned round), that the studio edits
+    "Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Beard", "Mustache", "Bangs", "Black_Hair",
+    "Blond_Hair", "Gray_Hair", "Bald", "Heavy_Makeup", "Male",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -40,11 +43,9 @@ class ModelConfig:
     @model_validator(mode="after")
     def _fits_together(self) -> ModelConfig:
         stages, decoder, anchors = len(self.channels), len(self.decoder_channels), self.age_anchors
-        height, width = self.image_shape[1:]
-        if not stages or min(height, width) < 2 ** (stages - 1):
-            raise ValueError(
-                f"channels={self.channels} do not suit {height}×{width}: one a halving"
-            )
+        side = min(self.image_shape[1:])
+        if not 0 < stages <= side.bit_length():  # a side of 1 can be halved no more
+            raise ValueError(f"channels={self.channels} do not suit {side} pixels: one a halving")
         if decoder not in (0, stages, stages + 1):
             raise ValueError(f"decoder_channels: give {stages} numbers, or one more for full size")
         if (self.film or self.hold or anchors) and not self.conditions:
@@ -57,9 +58,8 @@ class ModelConfig:
     @property
     def sizes(self) -> list[tuple[int, int]]:
         """(H, W) before each encoder stage and after the last, largest first."""
-        height, width = self.image_shape[1:]
-        halvings = range(len(self.channels) + 1)
-        return [(-(-height // 2**i), -(-width // 2**i)) for i in halvings]
+        (height, width), halved = self.image_shape[1:], range(len(self.channels) + 1)
+        return [(-(-height // 2**i), -(-width // 2**i)) for i in halved]
 
     @property
     def condition_numbers(self) -> int:
@@ -73,7 +73,7 @@ class Recipe:
 
     name: str
     why: str
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelConfig = ModelConfig()
     source: str = "synthetic"  # of the faces that it was made for; others with its labels will do
     size: Count = 64  # pixels, and the framing: how `run` prepares them
     framing: Literal["face", "head", "none"] = "face"
@@ -92,7 +92,6 @@ class Recipe:
     augment: bool = False  # shift, brighten and stretch them a little
     balance: str = ""  # a label whose rare values are drawn more often
     weigh: str = ""  # a label whose rare values weigh more in the loss
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0  # decay of averaged weights; 0: the last ones
     bf16: bool = False  # bfloat16 where it is safe: faster on GPUs, and CPUs that know it
     rescale: bool = True  # at the end, so that codes fill N(0, I); pictures stay the same
     keep_every: Annotated[int, Field(ge=0)] = 0  # also keep a model every so many epochs
@@ -113,10 +112,9 @@ class Recipe:
             fields, key = (recipe["model"], name[6:]) if inner else (recipe, name)
             if key not in fields or key in ("name", "why", "note", "model"):
                 raise ValueError(f"no setting {name!r}: write FIELD=VALUE with a field of a recipe")
-            if isinstance(fields[key], tuple):
-                fields[key] = value.split(",") if value else ()
-            else:
-                fields[key] = None if value.lower() == "none" else value
+            several = value.split(",") if value else ()
+            single = None if value.lower() == "none" else value
+            fields[key] = several if isinstance(fields[key], tuple) else single
         try:
             return Recipe(**recipe)
         except ValidationError as error:
@@ -126,15 +124,13 @@ class Recipe:
             raise ValueError(said if fault["type"] == "value_error" else where + said) from error
 
 
-SUMMED_MSE = 0.5**0.5
-"""σ of "summed squared error + KL" on pictures in [0, 1]: the sources' hidden likelihood."""
-
+SUMMED_MSE = 0.5**0.5  # σ that "summed squared error + KL" on [0, 1] hides: the sources' loss
 RECIPES: dict[str, Recipe] = {}
 
 
 def _row(name: str, why: str, base: str = "", model: dict | None = None, **changes: Any) -> None:
     """A named recipe: another one, or the plain defaults, with some fields changed."""
-    start = RECIPES[base] if base else Recipe("", "")
+    start = RECIPES.get(base, Recipe("", ""))
     network = dataclasses.replace(start.model, **(model or {}))
     RECIPES[name] = start.changed(name=name, why=why, model=network, **changes)
 
@@ -144,9 +140,8 @@ _row("drawn", "small enough to train live in a lesson, on drawn faces", epochs=8
      model={"latents": 32, "channels": (16, 32, 64, 128)})
 _row("drawn-beta", "for the β table: few latents, so that one can be a factor", "drawn", epochs=12,
      model={"latents": 10, "blocks": 0})
-_row("morph-utkface", "source 1: residual decoder, 64×64, clipping and a schedule",
-     model={"latents": 128, "channels": (16, 32, 64, 128)}, source="utkface", epochs=50,
-     schedule="plateau", flip=True,
+_row("morph-utkface", "source 1: residual decoder, 64×64, clipping and a schedule", flip=True,
+     model={"channels": (16, 32, 64, 128)}, source="utkface", epochs=50, schedule="plateau",
      note="σ learnt, mirrored; has the blocks that its code never calls; clips nats, not its sum")
 _row("smile", "source 2: 120 latents, BatchNorm and Dropout2d, summed squared error on [0, 1]",
      model={"latents": 120, "channels": (16, 32, 64, 128), "blocks": 0, "input_range": "unit",
@@ -161,10 +156,9 @@ _row("smile-normalized", "as the source normalises: [-1, 1], also in the summed 
      model={"input_range": "signed", "sigma": SUMMED_MSE / 2})
 _row("smile-optimal", "σ learnt from the faces instead of hidden in the sum", "smile",
      model={"sigma": None}, note="not in the source")
-_row("attributes-celeba", "source 3: five strided convolutions, 32 to 512 channels",
+_row("attributes-celeba", "source 3: five strided convolutions, 32 to 512 channels", epochs=25,
      model={"latents": 256, "channels": (32, 64, 128, 256, 512), "blocks": 0}, source="celeba",
-     epochs=25, flip=True,
-     note="64×64 for 224×192, 256 latents for 1,000; σ learnt, cosine, mirrored")
+     flip=True, note="64×64 for 224×192, 256 latents for 1,000; σ learnt, cosine, mirrored")
 _row("frey", "source 4: Bernoulli pixels, max-pooling, 20 latents", source="frey", framing="none",
      model={"latents": 20, "channels": (32, 64, 128), "blocks": 0, "likelihood": "bernoulli",
             "pool": True}, epochs=30, batch=32, schedule="constant", keep_every=10,
@@ -173,8 +167,8 @@ _row("frey-gaussian", "greys taken for greys, with the optimal σ, not for black
      model={"likelihood": "gaussian"}, note="not in the source")
 _row("aging", "source 5: CVAE on age and gender; the optimal σ, rare ages drawn more often",
      model={"latents": 256, "channels": (16, 32, 64, 128), "blocks": 0,
-            "conditions": ("age", "gender")}, source="utkface", size=128, epochs=12, lr=8e-4,
-     flip=True, balance="age",
+            "conditions": ("age", "gender")},
+     source="utkface", size=128, epochs=12, lr=8e-4, flip=True, balance="age",
      note="UTKFace for MORPH-2; σ learnt, 12 epochs for 500, batch 64 for 128, cosine, mirrored")
 _row("aging-plain", "source 5's own loss: summed error on [-1, 1], faces as they come", "aging",
      model={"sigma": SUMMED_MSE / 2}, balance="", flip=False, batch=128, schedule="constant",
@@ -182,10 +176,7 @@ _row("aging-plain", "source 5's own loss: summed error on [-1, 1], faces as they
 _row("studio", "stage 1 of the app's model: conditions to the decoder alone, 128×128 heads",
      model={"latents": 256, "channels": (32, 64, 96, 128), "blocks": 0, "spread_grid": 2,
             "decoder_channels": (96, 96, 64, 32, 16), "upsample": "shuffle", "film": True,
-            "hold": True, "condition_encoder": False,
-            "conditions": ("Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Beard", "Mustache",
-                           "Bangs", "Black_Hair", "Blond_Hair", "Gray_Hair", "Bald",
-                           "Heavy_Makeup", "Male", "age"),
+            "hold": True, "condition_encoder": False, "conditions": (*ATTRIBUTES, "age"),
             "age_anchors": (2, 8, 15, 25, 35, 45, 55, 65, 80)},
      source="celeba", size=128, framing="head", batch=32, lr=1.6e-3, flip=True, bf16=True,
      note="CelebA has no ages: `--classifier FOLDER` reads them")

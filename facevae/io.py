@@ -41,7 +41,7 @@ def local(folder: str | os.PathLike) -> Path:
     try:
         return Path(snapshot_download(name.removeprefix("hub:"), allow_patterns=wanted))
     except OSError as error:
-        raise OSError(f"the Hugging Face Hub gave no {name}: {_first_line(error)}") from error
+        raise OSError(f"the Hugging Face Hub gave no {name}: {first_line(error)}") from error
 
 
 @contextmanager
@@ -64,7 +64,7 @@ def replacing(path: str | os.PathLike) -> Iterator[Path]:
             os.fsync(written.fileno())
         os.replace(temporary, path)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch's and safetensors' own kinds
-        reason = getattr(error, "strerror", None) or _first_line(error)
+        reason = getattr(error, "strerror", None) or first_line(error)
         todo = "make room there, or choose another folder"
         raise OSError(f"{path} cannot be written ({reason}): {todo}") from error
     finally:
@@ -135,5 +135,5 @@ def read_model(folder: str | Path, build: Callable[[dict[str, Any]], Network]) -
     return network.requires_grad_(False).eval()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections import ChainMap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,14 +25,16 @@ class FaceSet:
     unknown is −1 or "", `content` a hash of a picture's file; and the preparation's `manifest`."""
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder, manifest = Path(folder), Path(folder) / "manifest.json"
-        if not manifest.is_file():
+        self.folder = Path(folder)
+        if not (self.folder / "manifest.json").is_file():
             raise NotPrepared(
                 f"{folder} holds no prepared faces: make them with "
                 f"`python -m facevae prepare SOURCE --out {folder}`"
             )
         try:
-            self.manifest: dict[str, Any] = dict(json.loads(manifest.read_text(encoding="utf-8")))
+            self.manifest: dict[str, Any] = dict(
+                json.loads((self.folder / "manifest.json").read_text("utf-8"))
+            )
             self.images: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r")
             self.labels: dict[str, np.ndarray] = dict(np.load(self.folder / "labels.npz"))
         except Exception as error:  # broken files raise of many kinds, BadZipFile among them
@@ -39,9 +42,6 @@ class FaceSet:
             raise NotPrepared(
                 f"{folder} is broken ({reason}): prepare these faces again, into another folder"
             ) from error
-
-    def __reduce__(self) -> tuple:
-        return FaceSet, (self.folder,)  # another process maps the files itself
 
     def __len__(self) -> int:
         return len(self.images)
@@ -84,21 +84,21 @@ class FaceSet:
 
     def _groups(self) -> np.ndarray:
         """(N,) uint64, one number for all rows that must stay together: their smallest content."""
-        content, person = self.labels["content"], self.labels.get("person")
+        group, person = self.labels["content"], self.labels.get("person")
         if person is None:
-            return content
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
-        contents, of_content = np.unique(content, return_inverse=True)
-        known = np.flatnonzero(person != "" if person.dtype.kind == "U" else person >= 0)
-        people, of_person = np.unique(person[known], return_inverse=True)
-        nodes = len(contents) + len(people)  # of a graph that joins each picture to its person
-        ends = (of_content[known], len(contents) + of_person)
-        edges = coo_array((np.ones(len(known)), ends), shape=(nodes, nodes))
-        component = connected_components(edges, directed=False)[1][: len(contents)]
-        _, first, back = np.unique(component, return_index=True, return_inverse=True)
-        return contents[first[back]][of_content]
+            return group
+        _, picture = np.unique(group, return_inverse=True)
+        _, owner = np.unique(person, return_inverse=True)
+        unknown = person == "" if person.dtype.kind == "U" else person < 0
+        owner = np.where(unknown, len(person) + picture, owner)  # then it is a person of its own
+        before = np.zeros_like(group)
+        while (before != group).any():  # one picture of two people ties all of theirs
+            before = group
+            for key in (picture, owner):
+                least = np.full(key.max() + 1, np.iinfo(np.uint64).max, np.uint64)
+                np.minimum.at(least, key, group)
+                group = least[key]
+        return group
 
     def conditions(self, names: Sequence[str]) -> np.ndarray:
         """(N, K) float32 for a conditional model: age in centuries, others 0 or 1; NaN unknown.
@@ -127,34 +127,28 @@ class FaceSet:
 
 
 class JoinedFaceSet(FaceSet):
-    """Several sets as one, in this order, held in memory; `folder` is that of the first.
+    """Several sets as one, in this order; `folder` is that of the first.
     ValueError: they differ in size, framing, normalization or classes."""
 
     def __init__(self, *parts: FaceSet) -> None:
-        if not parts:
-            raise NotPrepared("no faces were named: give one prepared folder or more")
         manifests = [part.manifest for part in parts]
         options = [manifest.get("options", {}) for manifest in manifests]
-        kinds = {(p.image_shape, p.framing, o.get("mask", False), o.get("expose", False))
-                 for p, o in zip(parts, options, strict=True)}  # fmt: skip
-        classes = {tuple(named) for m in manifests if (named := m.get("classes"))}
-        if len(kinds) > 1 or len(classes) > 1:
+        normalized = [(one.get("mask", False), one.get("expose", False)) for one in options]
+        kinds = {(p.image_shape, p.framing, n) for p, n in zip(parts, normalized, strict=True)}
+        classes = {tuple(named) for one in manifests if (named := one.get("classes"))}
+        if len(kinds) != 1 or len(classes) > 1:
             raise ValueError(f"sets of different kinds cannot be joined: {[*kinds]}, {[*classes]}")
         self.parts, self.folder = parts, parts[0].folder
-        self.manifest = {key: m[key] for m in reversed(manifests) for key in m}
-        self.manifest["source"] = "+".join(dict.fromkeys(m["source"] for m in manifests))
-        self.images = np.concatenate([part.images for part in parts])
-        names = dict.fromkeys(name for part in parts for name in part.labels)
-        self.labels = {name: self._joined(name) for name in names}
+        source = "+".join(dict.fromkeys(manifest["source"] for manifest in manifests))
+        whole = {"source": source, "faces": sum(map(len, parts)), "parts": manifests}
+        self.manifest = dict(ChainMap(whole, *manifests))
+        self.images = cast(np.ndarray, _Rows([part.images for part in parts]))
+        self.labels = {name: self._joined(name) for part in parts for name in part.labels}
 
     def _joined(self, name: str) -> np.ndarray:
-        columns = [part.labels.get(name, np.full(len(part), -1)) for part in self.parts]
-        if any(column.dtype.kind == "U" for column in columns):  # unknown is an empty text then
-            columns = [np.where(c.astype(str) == "-1", "", c.astype(str)) for c in columns]
-        return np.concatenate(columns)
-
-    def __reduce__(self) -> tuple:
-        return JoinedFaceSet, self.parts
+        texts = any(p.labels[name].dtype.kind == "U" for p in self.parts if name in p.labels)
+        unknown = "" if texts else -1
+        return np.concatenate([p.labels.get(name, np.full(len(p), unknown)) for p in self.parts])
 
     def split(self, seed: int = 0, by: str = "content") -> dict[str, np.ndarray]:
         """The splits of all parts, as rows of the whole: a face falls where it does alone."""
@@ -163,9 +157,31 @@ class JoinedFaceSet(FaceSet):
         return {name: np.concatenate([at + rows[name] for at, rows in each]) for name in SPLITS}
 
 
+class _Rows:
+    """The rows of several arrays as of one; read when they are asked for, as a file's are."""
+
+    def __init__(self, arrays: Sequence[np.ndarray]) -> None:
+        self.arrays, self.starts = arrays, np.cumsum([0, *map(len, arrays)])
+        self.shape, self.dtype = (int(self.starts[-1]), *arrays[0].shape[1:]), arrays[0].dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        rows = np.arange(len(self))[rows]
+        found = np.empty((*rows.shape, *self.shape[1:]), self.dtype)
+        for array, start in zip(self.arrays, self.starts, strict=False):
+            here = (rows >= start) & (rows < start + len(array))
+            found[here] = array[rows[here] - start]
+        return found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self[:].astype(dtype or self.dtype, copy=False)
+
+
 def load_faces(source: str | Path | Sequence[str | Path], root: str | Path = "data") -> FaceSet:
     """Open prepared faces by folder, or by a source's name under `root`; several as one set.
-    `synthetic` is drawn on first use; NotPrepared names the command that prepares another."""
+    `synthetic` is drawn on first use; NotPrepared says how to prepare another."""
     if not isinstance(source, str | Path):
         return JoinedFaceSet(*(load_faces(one, root) for one in source))
     for folder in (Path(source), Path(root) / source):
@@ -175,10 +191,7 @@ def load_faces(source: str | Path | Sequence[str | Path], root: str | Path = "da
         import facevae  # the preparation stands above this module: by the public name alone
 
         return facevae.prepare(source, out=folder)
-    raise NotPrepared(
-        f"no prepared faces for {str(source)!r} under {root}: make them with "
-        f"`python -m facevae prepare {source} --out {folder}`"
-    )
+    return FaceSet(folder)  # which says how to make them
 
 
 def _uniform(keys: np.ndarray, seed: int) -> np.ndarray:

@@ -29,7 +29,7 @@ from facevae.imaging.photo import open_photo
 from facevae.io import claim, replacing, write_text
 from facevae.models.conditions import changed
 
-READY = ("frey", "synthetic", "studio")  # sources of pictures that are framed and sized already
+READY = ("frey", "synthetic", "studio")  # their pictures are framed and sized already
 BATCH = 64  # pictures; an interruption loses no more than a few such batches
 PARTIAL = ".partial"  # folder of the batches that are done: an interrupted run goes on from them
 CELEBA_SIZE, CELEBA_HEAD = (178, 218), (19, 48, 159, 188)  # official pictures, their `head` crop
@@ -50,9 +50,7 @@ def prepare(
             pictures without one, "none" takes a centred square. Frey Face, drawn and sampled
             faces have their own framing.
         mask, expose: grey out the background, even the light; see `normalization`.
-
-    Raises:
-        BadSource, NotPrepared: what is wrong and what to do.
+    Raises BadSource, NotPrepared: what is wrong and what to do.
     """
     if not 8 <= size <= 1024 or count < 1 or framing not in FRAMINGS:
         raise BadSource(
@@ -70,10 +68,10 @@ def prepare(
         items = open_source(source, path, notes)
     if (framing == "head" or source == "frey") and (mask or expose):
         raise BadSource("mask and expose are made for the framing 'face': leave them out")
-    options = {
-        "source": source, "path": str(Path(path).resolve()) if path else "", "size": size,
-        "framing": framing, "mask": mask, "expose": expose,
-    } | ({"count": count, "seed": seed} if source in ("synthetic", "studio") else {})  # fmt: skip
+    options = {"source": source, "path": str(Path(path).resolve()) if path else "", "size": size,
+               "framing": framing, "mask": mask, "expose": expose}  # fmt: skip
+    if source in ("synthetic", "studio"):
+        options |= {"count": count, "seed": seed}
     if (out / "manifest.json").is_file():
         faces = FaceSet(out)
         if faces.manifest.get("options") != options:
@@ -101,12 +99,10 @@ def _tasks(
     items: Iterator[Item], options: dict[str, Any], folder: Path, bar: tqdm, notes: dict[str, Any]
 ) -> Iterator[Any]:
     """Calls of `prepare_batch` for the batches that are still to prepare."""
-    for number in itertools.count():
-        if not (batch := list(itertools.islice(items, BATCH))):
-            return
+    batches = iter(lambda: list(itertools.islice(items, BATCH)), [])
+    for number, batch in enumerate(batches):
         bar.total, file = notes["total"], folder / f"{number:06d}.npz"
         if file.is_file():
-            bar.initial += len(batch)  # what an earlier run did tells nothing of the speed
             bar.update(len(batch))
         else:
             pictures = [(item.name, item.labels, _content(item)) for item in batch]
@@ -181,8 +177,8 @@ def _finish(out: Path, options: dict[str, Any], notes: dict[str, Any]) -> FaceSe
         np.savez(temporary, allow_pickle=False, **labels)
     manifest = notes | {
         "source": options["source"].split(":")[0], "faces": len(faces), "seen": len(rows),
-        "skipped": skipped, "skipped_counts": {why: len(who) for why, who in skipped.items()},
-        "duplicates": len(faces) - len(np.unique(labels["content"])), "options": options,
+        "duplicates": len(faces) - len(np.unique(labels["content"])), "skipped": skipped,
+        "options": options,
     }  # fmt: skip
     write_text(out / "manifest.json", json.dumps(manifest, indent=1, ensure_ascii=False))
     shutil.rmtree(out / PARTIAL)

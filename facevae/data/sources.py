@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 import tarfile
 import zipfile
@@ -15,25 +16,22 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from facevae.io import first_line
+
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PICTURE_BYTES = 64 << 20
 MAX_AGE = 120  # years; an age beyond it, or under 0, is a slip: it counts as unknown
 UTKFACE_NAME = re.compile(r"\d{1,3}_([01])_([0-4])_\d+")  # [age]_[gender]_[race]_[date]
-MORPH_COLUMNS = {  # label → names of its column, the usual one first
+COLUMNS = {  # of MORPH-2's table and of others in its shape: label → names, the usual one first
     "photo": ("photo", "path", "file", "filename", "image"), "age": ("age",),
-    "gender": ("gender", "sex"), "person": ("id_num", "id", "person"), "race": ("race",),
+    "gender": ("gender", "sex"), "person": ("id_num", "id", "person"),
 }  # fmt: skip
-RACES = {"W": 0, "B": 1, "A": 2, "H": 4, "O": 4, "0": 0, "1": 1, "2": 2, "3": 3, "4": 4}
 Labels = dict[str, Any]  # to whole numbers or texts
 Files = dict[str, Callable[[], bytes]]  # name → reader
 
 
 class BadSource(ValueError):
     """A source that is not there or not of the expected layout."""
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 class Item(NamedTuple):
@@ -56,10 +54,8 @@ def open_archive(path: Path, notes: dict) -> tuple[Files, list[str]]:
             if not parts[-1].startswith(".") and "__MACOSX" not in parts:
                 files[name] = partial(_checked, size, read)
     except Exception as error:  # damage raises of many kinds, zlib's and struct's among them
-        raise BadSource(
-            f"{path} is neither a folder nor a whole .tar, .tar.gz or .zip ({first_line(error)}): "
-            "download it again"
-        ) from error
+        what = f"{path} is neither a folder nor a whole .tar, .tar.gz or .zip"
+        raise BadSource(f"{what} ({first_line(error)}): download it again") from error
     pictures = [name for name in files if name.lower().endswith(PICTURES)]
     if not pictures:
         raise BadSource(f"{path} holds no pictures: if it holds archives, unpack them")
@@ -70,13 +66,12 @@ def open_archive(path: Path, notes: dict) -> tuple[Files, list[str]]:
 def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
     """Name, size and reader of each file."""
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        for file in sorted(filter(Path.is_file, path.rglob("*"))):
             yield file.relative_to(path).as_posix(), file.stat().st_size, file.read_bytes
     elif zipfile.is_zipfile(path):
         packed = zipfile.ZipFile(path)
-        for info in packed.infolist():
-            if not info.is_dir():
-                yield info.filename, info.file_size, partial(packed.read, info)
+        for info in itertools.filterfalse(zipfile.ZipInfo.is_dir, packed.infolist()):
+            yield info.filename, info.file_size, partial(packed.read, info)
     else:
         tar = tarfile.open(path)  # noqa: SIM115  (read from as long as the readers live)
         for member in filter(tarfile.TarInfo.isfile, tar):
@@ -123,16 +118,15 @@ def celeba(path: Path, notes: dict) -> Iterator[Item]:
     attributes = rows[1] if len(rows) > 1 else []
     if "Smiling" not in attributes:
         raise BadSource("list_attr_celeba.txt lacks its two header lines: download it again")
-    values = {row[0]: row[1:] for row in rows[2:] if row}
+    # of a row that lacks a value nothing says which: its picture is left out
+    values = {row[0]: row[1:] for row in rows[2:] if len(row) == len(attributes) + 1}
     people = _text(files, "identity_celeba.txt", needed=False)
     person = {file: int(number) for file, number in re.findall(r"(\S+) +(\d+)", people)}
     pictures = [name for name in pictures if PurePosixPath(name).name in values]
     notes["total"] = len(pictures)
     for name in pictures:
         file = PurePosixPath(name).name
-        whole = len(values[file]) == len(attributes)  # else nothing says which of them is missing
-        signs = values[file] if whole else attributes
-        known = [{"1": 1, "-1": 0}.get(sign, -1) for sign in signs]
+        known = [{"1": 1, "-1": 0}.get(sign, -1) for sign in values[file]]
         labels: Labels = dict(zip(attributes, known, strict=True))
         for label, opposite in (("gender", "Male"), ("Beard", "No_Beard")):
             labels[label] = {0: 1, 1: 0}.get(labels.get(opposite, -1), -1)
@@ -159,39 +153,33 @@ def folders(path: Path, notes: dict) -> Iterator[Item]:
 
 def morph2(path: Path, notes: dict) -> Iterator[Item]:
     """Pictures and a CSV of MORPH-2's columns: a picture's path, age, gender (M or F), perhaps
-    the person and the race. All-Age-Faces comes in the same shape."""
+    the person. All-Age-Faces comes in the same shape."""
     files, pictures = open_archive(path, notes)
     try:
         header, *rows = [*csv.reader(io.StringIO(_text(files, ".csv"), newline=None))] or [[]]
     except csv.Error as error:
         raise BadSource(f"the CSV of {path} cannot be read ({error}): save it again") from error
     header = [name.strip().lower() for name in header]
-    place = {label: header.index(name) for label, usual in MORPH_COLUMNS.items()
-             for name in reversed(usual) if name in header}  # fmt: skip
-    for label in ("photo", "age", "gender"):
-        if label not in place:
-            raise BadSource(
-                f"the CSV of {path} has the columns {', '.join(header)}: it needs, separated by "
-                f"commas, one of {', '.join(MORPH_COLUMNS[label])}"
-            )
+    places = {label: next((header.index(name) for name in usual if name in header), -1)
+              for label, usual in COLUMNS.items()}  # fmt: skip
+    if lacking := [label for label in ("photo", "age", "gender") if places[label] < 0]:
+        raise BadSource(
+            f"the CSV of {path} has the columns {', '.join(header)}: it needs, separated by "
+            f"commas, one of {', '.join(COLUMNS[lacking[0]])}"
+        )
     where: dict[str, str] = {}  # each ending of a path → its picture, "" where there are several
     for name in pictures:
-        parts = name.split("/")
-        for ending in ("/".join(parts[i:]) for i in range(len(parts))):
+        for depth in range(name.count("/") + 1):
+            ending = name.split("/", depth)[-1]
             where[ending] = "" if ending in where else name
     for row in rows:
-        cell = {label: (row[i] if i < len(row) else "").strip() for label, i in place.items()}
-        photo = cell["photo"].replace("\\", "/").lstrip("./")
-        name = where.get(photo, where.get(PurePosixPath(photo).name, ""))
-        if not name:
-            continue
-        labels: Labels = {"age": _years(cell["age"])}
-        labels["gender"] = {"M": 0, "F": 1}.get(cell["gender"].upper()[:1], -1)
-        if "race" in cell:
-            labels["race"] = RACES.get(cell["race"].upper()[:1], -1)
-        if cell.get("person"):
-            labels["person"] = cell["person"]
-        yield Item(name, files[name], labels)
+        photo, age, gender, person = (
+            row[i].strip() if 0 <= i < len(row) else "" for i in places.values()
+        )
+        photo = photo.replace("\\", "/").lstrip("./")
+        if name := where.get(photo, "") or where.get(PurePosixPath(photo).name, ""):
+            labels = {"age": _years(age), "gender": {"M": 0, "F": 1}.get(gender.upper()[:1], -1)}
+            yield Item(name, files[name], labels | ({"person": person} if person else {}))
 
 
 def _years(text: str) -> int:
@@ -228,9 +216,8 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
     notes["total"] = len(rows)
     for i, row in enumerate(rows.cast_column(image, datasets.Image(decode=False))):
         picture = row.pop(image)
-        labels = {c: value if isinstance(value, str) else int(value) for c, value in row.items()
-                  if isinstance(value, int | str) and c not in ("name", "content")}  # fmt: skip
         data = picture["bytes"] or Path(picture["path"]).read_bytes()
+        labels = {name: value for name, value in row.items() if isinstance(value, int | str)}
         yield Item(f"row{i:06d}", partial(bytes, data), labels)
 
 

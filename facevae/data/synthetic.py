@@ -42,7 +42,7 @@ FACTORS = (
     Factor("background", 0, 1, 0.1),
     Factor("clothing", 0, 1, 0.1),
 )
-PALETTES = {
+PALETTES = {  # a factor → colours from its low end to its high end
     "skin": "#fad6c2 #f5c4a6 #e3ab85 #c28761 #9e694a #80543d #6b4533",
     "hair_shade": "#edcc87 #cc944c #99592e #613b26 #33211c #1a1617",
     "eye_colour": "#54301a #805724 #5c8042 #4080b2 #8094a3",
@@ -115,8 +115,7 @@ def draw(factors: Mapping[str, Array | float], size: Size = 64, channels: int = 
     for start in range(0, len(images), step):
         part = slice(start, start + step)
         levels = 255 * _paint(table[:, part], height, width).transpose(0, 2, 3, 1)  # (n, H, W, C)
-        levels = levels if channels == 3 else levels @ LUMA[:, None]
-        images[part] = (levels + 0.5).clip(0, 255)
+        images[part] = ((levels if channels == 3 else levels @ LUMA[:, None]) + 0.5).clip(0, 255)
     return images
 
 
@@ -125,9 +124,7 @@ def _rgb(colours: str) -> Array:  # (K, 3, 1, 1)
     return np.array(levels, np.float32)[..., None, None] / 255
 
 
-SHADE, DARK, EYE_WHITE, LIP, FEMALE_LIP, MOUTH, TEETH = _rgb(
-    "#99706e #241a1a #d8d6d2 #eda39e #e68287 #5c1a1c #faf5eb"
-)
+SHADE, DARK, WHITE, LIP, FEMALE_LIP, MOUTH = _rgb("#99706e #241a1a #e6e2dc #eda39e #e68287 #5c1a1c")
 
 
 def _ramp(value: Array, start: float | Array, stop: float | Array) -> Array:
@@ -161,9 +158,7 @@ class _Faces(SimpleNamespace):
 
     def between(self, low: Array | float, high: Array | float) -> Array:
         """Coverage of low < y < high: exact, however thin the band."""
-        half = self.pixel / 2
-        common = np.minimum(self.y + half, high) - np.maximum(self.y - half, low)
-        return np.clip(common / self.pixel, 0, 1)
+        return np.maximum(self.inside(self.y - high) - self.inside(self.y - low), 0)
 
     def paint(self, colour: Array, cover: Array) -> None:
         """Lay a colour (…, 3, 1, 1) over the pixels as far as cover (N, 1, H, W)."""
@@ -187,14 +182,13 @@ def _paint(table: Array, height: int, width: int) -> Array:
     f.u = f.x * np.sqrt(1 - turn * turn) - depth * turn
     f.a, f.nose_u = np.abs(f.u), f.u - 0.09 * turn  # the nose stands forward: it turns further
     f.child, f.old = np.clip((22 - f.age) / 19, 0, 1), _ramp(f.age, 45, 85)
-    f.mature = np.clip((f.age - 25) / 60, 0, 1)  # linear: each decade shows
     f.man, f.joy = (1 - f.gender) * (1 - f.child), np.maximum(f.smile, 0)
     f.half_width = 0.36 + 0.05 * (f.face_width - 0.5) + 0.03 * f.child
-    f.chin, f.mouth = 0.945 - 0.085 * f.child - 0.02 * f.gender, 0.775 - 0.075 * f.child
-    f.nose, f.skin_rgb, f.hair_rgb = 0.60 - 0.08 * f.child, f.tint("skin"), f.tint("hair_shade")
+    f.mouth, f.nose = 0.775 - 0.075 * f.child, 0.60 - 0.08 * f.child
+    f.skin_rgb, f.hair_rgb = f.tint("skin"), f.tint("hair_shade")
     f.hair_rgb += 0.9 * _ramp(f.age, 38, 72) * (0.9 - 0.3 * f.hair_shade - f.hair_rgb)  # grey
 
-    head, hair, hairline = _head(f), _hair(f), _hairline(f)
+    head, hair, hairline = _outlines(f)
     f.rgb = f.tint("background") * (1.06 - 0.2 * f.y + 0.14 * f.light * f.x)
     f.paint(f.hair_rgb * 0.6, hair)
     neck = f.inside(np.abs(f.x) - 0.20 - 0.04 * f.man + 0.03 * f.child) * (f.y > 0.6)
@@ -209,10 +203,9 @@ def _paint(table: Array, height: int, width: int) -> Array:
     _light(f, hairline)
     _eyes(f)
     f.rgb += (behind - f.rgb) * f.inside(-head)  # cut out last, so that its edge is lit too
-    hair *= f.inside(f.y - 0.37 - 0.7 * _ramp(f.hair, 0.3, 0.7))  # leaves the ears free
+    hair = hair * f.inside(f.y - 0.37 - 0.7 * _ramp(f.hair, 0.3, 0.7))  # leaves the ears free
     f.paint(f.hair_rgb * (0.95 + 0.35 * f.light * f.x), hair * f.inside(0.4 - 0.4 * hairline))
-    neckline = 0.065 * np.sqrt(np.clip(1 - np.square(f.x / 0.25), 0, 1))
-    collar = 0.905 + 0.012 * f.man + neckline + 0.16 * np.maximum(np.abs(f.x) - 0.25, 0)
+    collar = 0.93 + 0.012 * f.man - 0.06 * _ramp(np.abs(f.x), 0.16, 0.25)
     f.paint(f.tint("clothing") * (0.95 + 0.4 * f.light * f.x), f.inside(collar - f.y))
     lens = 0.115 * _oval((f.a - 0.205) / 0.135, (f.y - 0.305) / 0.105, 0.5) - 0.115
     bridge = f.between(0.268, 0.286) * f.inside(f.a - 0.078)
@@ -220,29 +213,26 @@ def _paint(table: Array, height: int, width: int) -> Array:
     return f.rgb
 
 
-def _head(f: _Faces) -> Array:
-    """Signed distance from the outline of cranium and jaw, (N, 1, H, W)."""
-    down = (f.y - 0.42) / (f.chin - 0.42)  # 0 at the cheekbones, 1 at the chin
+def _outlines(f: _Faces) -> tuple[Array, Array, Array]:
+    """Signed distance from the head's outline, coverage of all the hair there would be if no face
+    stood before it, and a number that is 1 along the hairline, less on the bare face."""
+    chin = 0.945 - 0.085 * f.child - 0.02 * f.gender
+    down = (f.y - 0.42) / (chin - 0.42)  # 0 at the cheekbones, 1 at the chin
     low = np.clip(down, 0, 1)
     narrow = 1 - (0.13 + 0.04 * f.gender - 0.07 * f.man - 0.05 * f.old) * low * low
     across = (f.x - 0.06 * f.yaw * low) / (f.half_width * narrow)  # the chin turns furthest
     along = np.where(down > 0, down, (f.y - 0.42) / 0.52)
-    return (_oval(across, along, 0.14 + 0.24 * f.man + 0.08 * f.old) - 1) * f.half_width
+    head = (_oval(across, along, 0.14 + 0.24 * f.man + 0.08 * f.old) - 1) * f.half_width
 
-
-def _hair(f: _Faces) -> Array:
-    """Coverage of all the hair there would be if no face stood before it."""
-    volume = 0.10 * _ramp(f.hair, 0.05, 0.7) - 0.03 * f.old * (1 - f.gender)
-    half = (f.half_width + volume) * np.sqrt(1 - np.square(np.minimum(f.y - 0.45, 0) / 0.62))
+    thinning = f.old * (1 - f.gender)
+    half = f.half_width + 0.10 * _ramp(f.hair, 0.05, 0.7) - 0.03 * thinning
+    half = half * np.sqrt(1 - np.square(np.minimum(f.y - 0.45, 0) / 0.62))
     tips = 0.30 + 1.05 * np.maximum(f.hair - 0.25, 0) ** 1.4
-    return _ramp(f.hair, 0.0, 0.12) * f.inside(np.abs(f.x) - half) * f.inside(f.y - tips)
+    hair = _ramp(f.hair, 0.0, 0.12) * f.inside(np.abs(f.x) - half) * f.inside(f.y - tips)
 
-
-def _hairline(f: _Faces) -> Array:
-    """1 along the hairline, less on the bare face: an oval, squarer and receding in men."""
-    top = 0.075 + 0.035 * f.child - 0.16 * f.old * (1 - f.gender)
+    top = 0.075 + 0.035 * f.child - 0.16 * thinning
     along = (f.y - 0.52 + (0.10 + 0.16 * f.gender) * f.u) / (0.52 - top)  # swept to one side
-    return _oval(f.u / (0.345 + 0.02 * f.man), along, 0.2 + 0.3 * f.man)
+    return head, hair, _oval(f.u / (0.345 + 0.02 * f.man), along, 0.2 + 0.3 * f.man)
 
 
 def _mouth(f: _Faces) -> None:
@@ -256,12 +246,14 @@ def _mouth(f: _Faces) -> None:
     lip = f.skin_rgb * (LIP + f.gender * (FEMALE_LIP - LIP))
     f.paint(lip * 0.88, f.between(top - 0.034 * full, top))
     f.paint(lip, f.between(bottom, bottom + 0.042 * full))
+    f.paint(f.skin_rgb * SHADE, 0.4 * _hill(f.u, f.y - f.mouth - 0.085, 0.10, 0.025))  # below it
     f.paint(MOUTH, f.between(top, bottom) * (t < 1))
-    f.paint(TEETH, f.between(top, top + 0.75 * opening))
+    f.paint(WHITE, f.between(top, top + 0.75 * opening))  # teeth
     down = np.clip((f.y - f.nose + 0.03) / (f.mouth - f.nose + 0.04), 0, 1.2)
     ends = _ramp(f.y, f.nose - 0.05, f.nose + 0.01) * _ramp(f.y, f.mouth, f.mouth - 0.06)
     fold = np.exp(-np.square((f.a - 0.09 - 0.10 * np.sin(1.6 * down)) / 0.011)) * ends
-    f.paint(f.skin_rgb * SHADE, (0.6 * f.mature + 0.25 * f.joy) * fold)
+    mature = np.clip((f.age - 25) / 60, 0, 1)  # linear: each decade shows
+    f.paint(f.skin_rgb * SHADE, (0.6 * mature + 0.25 * f.joy) * fold)
 
 
 def _light(f: _Faces, hairline: Array) -> None:
@@ -271,7 +263,7 @@ def _light(f: _Faces, hairline: Array) -> None:
     angle = 0.87 * f.light  # up to 50 degrees aside
     lit = _ramp(0.85 * (np.sin(angle) * x + np.cos(angle) * depth) - 0.42 * y, -0.25, 0.95)
     lit *= 1 - 0.4 * _hill(f.a - 0.17, f.y - 0.27, 0.12, 0.08)  # eye sockets
-    aside = f.nose_u + np.where(f.light > 0, 0.055, -0.055)  # of the nose, away from the lamp
+    aside = f.nose_u + 0.055 * np.sign(f.light)  # of the nose, away from the lamp
     lit *= 1 - (0.3 + 0.3 * np.abs(f.light)) * _hill(aside, f.y - f.nose + 0.1, 0.04, 0.13)
     lit *= 1 - 0.7 * _hill(f.nose_u, f.y - f.nose - 0.03, 0.08, 0.03)  # below it
     lit *= 1 - 0.8 * _hill(np.abs(f.nose_u) - 0.036, f.y - f.nose, 0.022, 0.010)  # nostrils
@@ -286,10 +278,11 @@ def _eyes(f: _Faces) -> None:
     top = axis - (0.048 + 0.026 * f.child - 0.010 * f.old) * arch**0.7
     bottom = axis + (0.030 + 0.016 * f.child - 0.014 * f.joy) * arch
     opening = f.between(top, bottom)
-    f.paint(EYE_WHITE * (1 - 0.34 * _ramp(f.y, top + 0.04, top)), opening)  # shaded by the lid
+    f.paint(WHITE * (1 - 0.34 * _ramp(f.y, top + 0.04, top)), opening)  # shaded by the lid
     iris = np.hypot(f.a - 0.20, f.y - 0.290) - 0.045 - 0.013 * f.child
     f.paint(f.tint("eye_colour"), opening * f.inside(iris))
     f.paint(DARK * 0.3, opening * f.inside(iris + 0.023))  # the pupil
+    f.paint(WHITE, f.inside(np.hypot(f.a - 0.20, f.y - 0.272) - 0.013))  # a glint of the lamp
     lash = f.between(top - 0.004 - (0.006 + 0.007 * f.gender) * arch, top + 0.003)
     f.paint(DARK, 0.9 * lash * (arch > 0))
     t = np.clip((f.a - 0.085) / 0.23, 0, 1)  # of the brow: 0 at the inner end, 1 at the outer

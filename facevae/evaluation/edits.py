@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import timeit
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
-from itertools import product
+from functools import cache
+from itertools import pairwise, product
 from typing import Any
 
 import numpy as np
@@ -34,15 +33,16 @@ TIED = (  # by nature: these may turn together
 )
 AGES, NEAR = (20, 30, 40, 50, 60, 70), 3  # years asked for; from a real age
 MIN_FACES, MAX_FACES, SAMPLES, CRITIC_FACES = 5, 3000, 500, 40  # of a share; read; drawn; an edit
-LEAK, PHOTO_SIDE = 0.05, 1024  # share from which a leak is named; pixels of the photo that is timed
+LEAK = 0.05  # share from which it is named
 
 
 class ReadFaces:
-    """Rows (N,) of a FaceSet: `found`, their pooled features (N, F); `read`, name → probability or
-    `age` → years (N,), by the evaluation classifier; `labels`, name → (N,), NaN unknown."""
+    """Rows (N,) of a FaceSet: `found`, pooled features (N, F); `read`, name → (N,) probabilities or
+    years, by the evaluation classifier; `labels`, name → (N,), NaN unknown."""
 
     def __init__(self, classifier: EvaluationClassifier, faces: FaceSet, rows: np.ndarray) -> None:
-        self.faces, self.rows, found = faces, rows, features(faces.tensor(rows))
+        self.classifier, self.faces, self.rows = classifier, faces, rows
+        found = features(faces.tensor(rows))
         self.found, self.read = found[:, :POOLED], classifier.read(found)
         self.labels = dict(zip(self.read, label_matrix(faces, [*self.read])[rows].T, strict=True))
 
@@ -62,15 +62,14 @@ class ReadFaces:
 
 
 def evaluate_edits(
-    classifier: EvaluationClassifier, faces: ReadFaces, edit: Editor, names: Sequence[str],
-    most: int = 120,
-) -> dict[str, dict]:  # fmt: skip
+    faces: ReadFaces, edit: Editor, names: Sequence[str], most: int = 120
+) -> dict[str, dict]:
     """Each attribute put on faces that lack it (+) and taken off faces that have it (−): the share
     turned; Fréchet distance to other faces that have (lack) it, against halves; identity, the share
     nearer to its own original in the features than 95 % of the others are; years moved; leaks,
     other attributes that turned. Of all edits: the share turned by group, and a `critic`."""
     edits: dict[str, dict[str, Any]] = {}
-    every: list[tuple[Any, ...]] = []  # edit's places, successes, pictures of real faces and shown
+    every: list[tuple[Any, ...]] = []  # an edit's places, successes, real faces and shown ones
     for name, on in product(names, (True, False)):
         places = evenly(faces.having(name, not on), most)
         one = edits[("+" if on else "−") + name] = {"faces": len(places)}
@@ -78,26 +77,25 @@ def evaluate_edits(
             continue
         shown = edit(places, {name: 1.0 if on else -1.0})
         found, before = features(shown), {n: v[places] for n, v in faces.read.items()}
-        after = classifier.read(found)
+        after = faces.classifier.read(found)
         turned = {n: ((v > 0.5) != (before[n] > 0.5)).float() for n, v in after.items()}
         apart = torch.cdist(found[:, :POOLED], faces.found)  # (M, N)
         nearer = (apart.gather(1, torch.from_numpy(places)[:, None]) < apart).float()
         alike = faces.like(places, faces.having(name, on))
         tied = {name, "age"}.union(*(group for group in TIED if name in group))
         shares = {n: t.mean().item() for n, t in turned.items() if n not in tied}
-        accuracy = classifier.report[name]
+        accuracy = faces.classifier.report[name]
         one |= {"turned": interval(turned[name]), "read": accuracy if accuracy >= 0 else None,
                 "Fréchet": against_halves(found[:, :POOLED], faces.found[alike]),
                 "identity": interval((nearer.mean(dim=1) >= 0.95).float()),
                 "years": interval(after["age"] - before["age"]) if "age" in after else None,
                 "leaks": {n: share for n, share in shares.items() if share > LEAK}}  # fmt: skip
-        some = alike[: min(len(places), CRITIC_FACES)]
-        every.append((places, turned[name], faces.images(some), shown[: len(some)]))
+        few = slice(min(len(places), len(alike), CRITIC_FACES))
+        every.append((places, turned[name], places[few], faces.images(alike[few]), shown[few]))
     if not every:
         return {"edits": edits}
-    places = np.concatenate([one[0] for one in every])
-    judged = np.concatenate([one[0][: len(one[2])] for one in every])
-    successes, real, pictures = (torch.cat([one[k] for one in every]) for k in (1, 2, 3))
+    places, judged = (np.concatenate([one[k] for one in every]) for k in (0, 2))
+    successes, real, pictures = (torch.cat([one[k] for one in every]) for k in (1, 3, 4))
     return {"edits": edits, "turned": by_group(successes, faces.faces, faces.rows[places]),
             "critic": {"accuracy": critic(judged, real, pictures)}}  # fmt: skip
 
@@ -110,9 +108,8 @@ def critic(places: np.ndarray, real: Tensor, shown: Tensor, epochs: int = 20) ->
         return None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers: list[nn.Module] = []
-        for inputs, outputs in ((3, 16), (16, 32), (32, 64), (64, 96)):
-            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.BatchNorm2d(outputs), nn.ReLU()]
+        layers = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())
+                  for a, b in pairwise((3, 16, 32, 64, 96))]  # fmt: skip
         network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3),
                                 nn.Linear(96 * 16, 1), nn.Flatten(0))  # fmt: skip
         optimizer, learnt = torch.optim.AdamW(network.parameters(), 2e-3), pictures[~tested]
@@ -127,9 +124,7 @@ def critic(places: np.ndarray, real: Tensor, shown: Tensor, epochs: int = 20) ->
     return interval((looks_real == torch.tensor([True, False])).float().mean(dim=1))
 
 
-def evaluate_ages(
-    classifier: EvaluationClassifier, faces: ReadFaces, edit: Editor, most: int = 120
-) -> dict[str, Any]:
+def evaluate_ages(faces: ReadFaces, edit: Editor, most: int = 120) -> dict[str, Any]:
     """Grown faces asked to be each of AGES: the span that is read, as a share of real faces' span;
     shares of faces whose age never falls, of steps that do not fall, and of genders kept."""
     years, read = faces.labels["age"], faces.read["age"]
@@ -137,7 +132,7 @@ def evaluate_ages(
     if min(len(young), len(old)) < MIN_FACES:
         return {"too few faces about these ages": {"20": len(young), "70": len(old)}}
     places = evenly(np.flatnonzero((years >= 18) & (years <= 65)), most)
-    after = [classifier.predict(edit(places, {"age": float(at)})) for at in AGES]
+    after = [faces.classifier.predict(edit(places, {"age": float(at)})) for at in AGES]
     shown = torch.stack([one["age"] for one in after])  # (T, M)
     kept = [(one["Male"] > 0.5) == (faces.read["Male"][places] > 0.5) for one in after]
     rising = (shown.diff(dim=0) >= 0).float()
@@ -150,54 +145,41 @@ def evaluate_ages(
 def evaluate_studio(
     studio: Studio, classifier: EvaluationClassifier, faces: FaceSet, seed: int = 0, most: int = 120
 ) -> dict[str, dict]:
-    """Edits, ages, reconstructions, samples and speed on test faces, at most `most` an edit."""
+    """Edits, ages, reconstructions and samples on test faces, at most `most` an edit."""
     if studio.framing != faces.framing:
         raise ValueError(f"the studio reads faces framed as {studio.framing!r}, not as these are: "
                          f"prepare them with --framing {studio.framing}")  # fmt: skip
-    names = [name for name in classifier.heads if name in studio.attributes]
-    if not names:
+    if not (names := [name for name in classifier.heads if name in studio.attributes]):
         raise ValueError("the studio edits no attribute that the evaluation classifier reads")
     split, points = faces.split(seed), FRAMINGS[studio.framing]
     unseen = ReadFaces(classifier, faces, evenly(split["test"], MAX_FACES))
 
     @cache
-    def face(place: int, side: int | None = None) -> Face:
+    def face(place: int) -> Face:
         crop = to_pil(unseen.images(np.array([place])))[0]
-        crop = crop.resize((side, side)) if side else crop
         return studio.read(crop, eyes=None if points is None else points[:2] * crop.width)
 
     def edit(places: np.ndarray, wanted: Mapping[str, float]) -> Tensor:
-        some, years = map(face, places.tolist()), wanted.get("age")
-        return to_tensor([studio.edit(one, wanted) if years is None else studio.age(one, years)
-                          for one in some])  # fmt: skip
+        some = map(face, places.tolist())
+        return to_tensor([studio.age(one, wanted["age"]) if "age" in wanted
+                          else studio.edit(one, wanted) for one in some])  # fmt: skip
 
     def realism(pictures: Tensor) -> float | None:
         return against_halves(features(pictures)[:, :POOLED], unseen.found)
 
-    def milliseconds(one: Face, paste: bool) -> float:
-        act = partial(studio.edit, one, {names[0]: 0.5}, paste=paste)
-        return 1000 * float(np.median(timeit.repeat(act, number=1, repeat=5)))
-
-    found = evaluate_edits(classifier, unseen, edit, names, most)
+    found = evaluate_edits(unseen, edit, names, most)
     if studio.can_age and "age" in classifier.heads:
-        found["ages"] = evaluate_ages(classifier, unseen, edit, most)
+        found["ages"] = evaluate_ages(unseen, edit, most)
     places = evenly(np.arange(len(unseen.rows)), SAMPLES)
     some, images = [face(place) for place in places.tolist()], unseen.images(places)
     decoded = torch.cat([one.decoded for one in some])
     linear = pca(faces, split["train"], studio.model.config.latents)(images)
-    same = [studio.edit(one, {}).tobytes() == one.crop.tobytes() for one in some]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    whole = milliseconds(face(0, PHOTO_SIDE), True) if points is not None else None
     found["studio"] = {
         "PSNR of reconstructions, dB": interval(psnr(images, decoded)),
         "PSNR of PCA, dB": interval(psnr(images, linear)),
         "SSIM of reconstructions": interval(ssim(images, decoded)),
         "Fréchet / halves, reconstructions": realism(decoded),
         "Fréchet / halves, samples": realism(to_tensor(studio.sample(len(some)))),
-        "unchanged photo, to the bit": all(same),
-        "an edit on one thread, ms": milliseconds(some[0], False),
-        f"an edit in a photo of {PHOTO_SIDE} pixels, ms": whole,
+        "unchanged photo, to the bit": all(studio.edit(one, {}) == one.crop for one in some),
     }
-    torch.set_num_threads(threads)
     return found

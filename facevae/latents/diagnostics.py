@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -87,8 +87,8 @@ class LatentStatistics:
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         tensors |= {f"prior.{name}": tensor for name, tensor in vars(self.prior).items()}
         io.write_safetensors(Path(folder, "studio.safetensors"), tensors)
-        about = {"format": FORMAT, "framing": self.framing, "source": self.source}
-        text = json.dumps(about | {"labels": self.labels}, indent=1, ensure_ascii=False)
+        about = {name: getattr(self, name) for name in ("framing", "source", "labels")}
+        text = json.dumps({"format": FORMAT} | about, indent=1, ensure_ascii=False)
         io.write_text(Path(folder, "studio.json"), text + "\n")
 
     @classmethod
@@ -107,10 +107,9 @@ class LatentStatistics:
                 raise ValueError("its tensors do not fit its labels")
         except Exception as error:  # foreign files raise nearly every kind
             reason = str(error).partition("\n")[0]
-            raise io.NotAModel(
-                f"{folder} holds no statistics of training faces that can be read ({reason}): "
-                "give the folder best/ of a run that `python -m facevae train` finished"
-            ) from error
+            said = f"{folder} holds no statistics of training faces that can be read ({reason})"
+            todo = "give the folder best/ of a run that `python -m facevae train` finished"
+            raise io.NotAModel(f"{said}: {todo}") from error
         return found
 
 
@@ -164,11 +163,21 @@ def _probe(codes: Tensor, condition: Tensor) -> Tensor:
     known = ~condition.isnan().any(dim=1)
     if not len(condition.T) or not known.any():
         return codes.new_zeros(len(codes.T) + 1, len(condition.T))
-    from sklearn.linear_model import RidgeCV
-
-    fitted = RidgeCV(np.logspace(-1, 4, 6)).fit(codes[known].numpy(), condition[known].numpy())
+    fitted = _ridge(codes[known], condition[known].numpy())
     weights = np.column_stack([np.atleast_2d(fitted.coef_), fitted.intercept_])  # (K, D + 1)
     return torch.from_numpy(weights.T).float()
+
+
+def _ridge(codes: Tensor, values: np.ndarray) -> Any:
+    from sklearn.linear_model import RidgeCV  # takes seconds to import
+
+    return RidgeCV(np.logspace(-1, 4, 11)).fit(codes.numpy(), values)
+
+
+def r_squared(codes: Tensor, values: np.ndarray, unseen: Tensor, truth: np.ndarray) -> float:
+    """R² on unseen faces of a ridge regression from codes (N, D) to a label (N,): how much of it is
+    linear in them; 0 is what the label's mean alone would give."""
+    return float(_ridge(codes, values).score(unseen.numpy(), truth))
 
 
 def by_kl(kl_per_latent: Tensor, least: float = 0.01) -> list[int]:
@@ -184,12 +193,3 @@ def map_2d(codes: Tensor) -> Tensor:
     from sklearn.decomposition import PCA
 
     return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.numpy()))
-
-
-def r_squared(codes: Tensor, values: np.ndarray, unseen: Tensor, truth: np.ndarray) -> float:
-    """R² on unseen faces of a ridge regression from codes (N, D) to a label (N,): how much of it is
-    linear in them; 0 is what the label's mean alone would give."""
-    from sklearn.linear_model import RidgeCV
-
-    fitted = RidgeCV(np.logspace(-1, 4, 11)).fit(codes.numpy(), values)
-    return float(fitted.score(unseen.numpy(), truth))

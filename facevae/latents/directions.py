@@ -1,7 +1,6 @@
-"""Edits of codes and conditions: what {attribute: strength} and an age do to them. No pixels.
-
-An attribute that is a condition of the model is set there; any other has a direction, which is
-added to the code. In its unit the mean codes with and without the attribute stand at +1 and −1.
+"""Edits of codes and conditions: an attribute that is a condition of the model is set there; any
+other has a direction, which is added to the code. In its unit the mean codes with and without the
+attribute stand at +1 and −1.
 """
 
 import math
@@ -59,11 +58,9 @@ class Direction:
             return self
         others = F.normalize(torch.stack([one.vector for one in locked]))  # (L, D)
         left = self.vector - torch.linalg.pinv(others, rtol=1e-3) @ (others @ self.vector)
-        share = (left.norm() / self.vector.norm()).item()
-        if share < MIN_LEFT_OVER:
+        if left.norm() < MIN_LEFT_OVER * self.vector.norm():
             names = ", ".join(one.name for one in locked)
-            raise CannotDo(f"{self.name!r} cannot move while {names} is locked: only {share:.0%} "
-                           "of its direction is left; unlock something")  # fmt: skip
+            raise CannotDo(f"{self.name!r} cannot move while {names} is locked: unlock something")
         return Direction(self.name, left, self.has, self.lacks)
 
 
@@ -95,8 +92,8 @@ class Editor:
         set_there = {*self.columns} | ({"Young"} if "age" in self.conditions else set())
         for name, has, lacks, balanced in zip(statistics.labels, *means, strict=True):
             if name not in set_there and not torch.allclose(has, lacks):
-                self.directions["mean"][name] = Direction(name, has - lacks, has, lacks)
-                self.directions["balanced"][name] = Direction(name, balanced, has, lacks)
+                for method, step in zip(METHODS, (has - lacks, balanced), strict=True):
+                    self.directions[method][name] = Direction(name, step, has, lacks)
         ages = statistics.ages.tolist() if len(statistics.ages) > 1 else []
         self.age_methods = ["condition"] * ("age" in self.conditions) + ["vector"] * bool(ages)
         span = config.age_anchors or ages or (0.0, 100.0)
@@ -110,12 +107,11 @@ class Editor:
     ) -> State:  # fmt: skip
         """Codes and conditions with attributes at the wanted strengths, see `Studio.edit`; `years`
         is the faces' own age, by default as estimated."""
-        for name in (*wanted, *locked):
-            if name not in self.attributes:
-                known = ", ".join(self.attributes) or "none"
-                raise CannotDo(f"there is no attribute {name!r}: this model has {known}")
-            if not abs(wanted.get(name, 0.0)) <= MAX_STRENGTH:
-                raise CannotDo(f"a strength is a number from −2 to 2, not {name}={wanted[name]}")
+        if unknown := {*wanted, *locked} - {*self.attributes}:
+            known = ", ".join(self.attributes) or "none"
+            raise CannotDo(f"there is no attribute {min(unknown)!r}: this model has {known}")
+        if not all(abs(strength) <= MAX_STRENGTH for strength in wanted.values()):  # nor NaN
+            raise CannotDo(f"a strength is a number from −2 to 2, not as in {dict(wanted)}")
         if method not in METHODS:
             raise CannotDo(f"the method {method!r} is unknown: use one of {', '.join(METHODS)}")
         directions, (code, condition) = self.directions[method], state
@@ -141,8 +137,7 @@ class Editor:
         """Codes and conditions at other ages, one or one a face (N,), see `Studio.age`; `own` is
         the faces' age now, or None: as estimated."""
         if not self.age_methods:
-            raise CannotDo("this model knows no ages: train one on faces with the label age, "
-                           "such as UTKFace")  # fmt: skip
+            raise CannotDo("this model knows no ages: train one on faces with the label age")
         method = method or self.age_methods[0]
         if method not in self.age_methods:
             ways = " or ".join(self.age_methods)

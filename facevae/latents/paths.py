@@ -11,12 +11,9 @@ def linear(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def spherical(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """Points on the great arc from a to b, the length changing evenly: (1, D), (T,) → (T, D).
-
-    In many dimensions a Gaussian's mass lies in a shell; the arc stays in it, while the chord
-    cuts through its emptier inside. (Nearly) parallel or zero vectors use the line. Source: White,
-    "Sampling generative networks", arXiv 1609.04468, section 2.1.
-    """
+    """Points on the great arc from a to b, the length changing evenly: (1, D), (T,) → (T, D); of
+    (nearly) parallel or zero vectors on the line. A Gaussian's mass lies in a shell, which the arc
+    does not leave. Source: White, "Sampling generative networks", arXiv 1609.04468, section 2.1."""
     angle = F.cosine_similarity(a, b, dim=1)[:, None].clamp(-1, 1).acos()  # (1, 1) radians
     if angle.sin().abs() < 1e-4 or min(a.norm(), b.norm()) < 1e-6:
         return linear(a, b, t)

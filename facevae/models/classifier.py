@@ -98,10 +98,9 @@ class AttributeClassifier(nn.Module):
             classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
         except Exception as error:  # foreign files raise nearly every kind
             reason = str(error).partition("\n")[0]
-            raise io.NotAModel(
-                f"{folder} holds no attribute classifier that can be read ({reason}): train one "
-                "with `python -m facevae classifier`"
-            ) from error
+            todo = "train one with `python -m facevae classifier`"
+            said = f"{folder} holds no attribute classifier that can be read ({reason}): {todo}"
+            raise io.NotAModel(said) from error
         return classifier.requires_grad_(False).eval()
 
 

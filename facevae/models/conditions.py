@@ -4,10 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-ATTRIBUTES = (  # CelebA's names, and Beard (its No_Beard turned round), that the studio edits
-    "Smiling", "Mouth_Slightly_Open", "Eyeglasses", "Beard", "Mustache", "Bangs", "Black_Hair",
-    "Blond_Hair", "Gray_Hair", "Bald", "Heavy_Makeup", "Male",
-)  # fmt: skip
 HAIR = ("Black_Hair", "Blond_Hair", "Gray_Hair", "Brown_Hair")
 REMOVES: dict[str, tuple[str, ...]] = {  # having the one, a face has not the others
     **{colour: (*(other for other in HAIR if other != colour), "Bald") for colour in HAIR},

@@ -31,12 +31,9 @@ def gaussian_log_likelihood(mean: Tensor, images: Tensor, sigma: Tensor | float)
 
 
 def optimal_sigma(mean: Tensor, images: Tensor, floor: float = 1e-3) -> Tensor:
-    """The σ that makes a batch likeliest, a scalar with its gradient: √(mean squared error).
-
-    Source: Rybkin, Daniilidis & Levine, "Simple and effective VAE training with calibrated
-    decoders", arXiv 2006.13202, equation 4. `floor` (a quarter of a grey level) keeps a perfect
-    reconstruction finite.
-    """
+    """The σ that makes a batch likeliest, a scalar with its gradient: √(mean squared error);
+    Rybkin et al., "Simple and effective VAE training with calibrated decoders", arXiv 2006.13202,
+    equation 4. `floor` (a quarter of a grey level) keeps a perfect reconstruction finite."""
     return (mean.float() - images).square().mean().sqrt().clamp(min=floor)
 
 
@@ -77,9 +74,7 @@ class Objective:
     """The loss of a training step; the only place where a weight is applied to the KL."""
 
     beta: float = 1.0  # weight of the KL, of its total correlation, or of its distance to capacity
-    capacity: float = (
-        0.0  # nats that the mean KL is held to: Burgess et al., arXiv 1804.03599, eq. 8
-    )
+    capacity: float = 0.0  # nats that the mean KL is held to: Burgess et al., arXiv 1804.03599, 8
     tcvae: bool = False  # β weighs the total correlation alone: Chen et al., equation 4
     faces: int = 0  # how many training faces there are, for the total correlation
 

@@ -42,9 +42,8 @@ class ResidualBlock(nn.Module):
 
 
 class Upsample(nn.Sequential):
-    """Double a map and cut it to `size`, which may be odd. "transposed" is the textbook's; the
-    cheaper "shuffle" begins as the nearest neighbour (ICNR, arXiv 1707.02937), and "bilinear",
-    which ends a decoder of it, leaves no mesh."""
+    """Double a map and cut it to `size`, which may be odd: "transposed"; the cheaper "shuffle", at
+    first the nearest neighbour (ICNR, arXiv 1707.02937); or, to end that, meshless "bilinear"."""
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int], kind: str) -> None:
         layers: dict[str, nn.Module]
@@ -125,11 +124,9 @@ class DecoderStage(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z (and condition) → logits of the image, whose sigmoid is the picture.
-
-    It suits either `input_range`: a tanh brought to [0, 1], (1 + tanh a) / 2, is sigmoid(2a). With
-    `config.hold` a last channel tells how much of a photo's own detail stays.
-    """
+    """z (and condition) → logits of the image, whose sigmoid is the picture; a tanh brought to
+    [0, 1] is no other: (1 + tanh a) / 2 = sigmoid(2a). With `config.hold` a last channel tells how
+    much of a photo's own detail stays."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -198,14 +195,6 @@ class FaceVAE(nn.Module):
         """The mean picture (N, C, H, W), and how much of a photo's detail stays, (N, 1, H, W)."""
         logits, colours = self._logits(z, condition), self.config.image_shape[0]
         return logits[:, :colours].sigmoid(), (logits[:, colours:] + HOLD_BIAS).sigmoid()
-
-    def show(self, photo: Tensor, z: Tensor, condition: Tensor, changed: Tensor) -> Tensor:
-        """What an edit shows of photos with codes z (N, D) as their condition goes from y to y′:
-        decode(z, y′) + hold · (photo − decode(z, y)), the photo where nothing is changed."""
-        pictures, hold = self.decode_and_hold(z.repeat(2, 1), torch.cat([condition, changed]))
-        before, after = pictures.chunk(2)
-        hold = soften(hold.chunk(2)[1], self.distance(condition, changed))
-        return after + hold * (photo - before)
 
     def distance(self, condition: Tensor, changed: Tensor) -> Tensor:
         """How far each condition moves, (N,): 0 not at all, 1 from FULL_CHANGE on."""

@@ -1,14 +1,13 @@
 """Stage 2 of the studio model: a conditional decoder trained on what an edit shows.
 
-With a frozen encoder, shown = decode(z, y′) + hold · (photo − decode(z, y)) is judged by critics of
-realism (Sauer et al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020). The
-latter goes on learning, from real faces and from shown ones by the labels *before* the edit: a
-fixed one is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678).
+With a frozen encoder, shown = decode(z, y′) + hold · (photo − decode(z, y)) meets two critics: of
+realism (Sauer et al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020), which
+goes on learning from real faces and from shown ones with the labels *before* the edit: a fixed one
+is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678).
 """
 
 from __future__ import annotations
 
-import ast
 import copy
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Adam
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from facevae.data.face_set import FaceSet
+from facevae.io import claim
 from facevae.latents.diagnostics import LatentStatistics
 from facevae.models import classifier as critics
 from facevae.models.classifier import AttributeClassifier
@@ -31,9 +32,10 @@ from facevae.training.classifier import known_labels, labelled, readings
 from facevae.training.runs import read_checkpoint, write_checkpoint
 
 CHECKPOINT_EVERY = 250  # steps; a kill loses no more
-TIED = {"age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
-        "Mouth_Slightly_Open": ("Smiling",)}  # fmt: skip
-"""An edit of the one may take along the others: they change together by nature."""
+TIED = {  # an edit of the one may take along the others: they change together by nature
+    "age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
+    "Mouth_Slightly_Open": ("Smiling",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class EditRecipe:
 class EditTrainer:
     """The networks, optimizers and random numbers of stage 2, and one step of it."""
 
-    PARTS = ("model", "realism", "reader", "average", "decoder_optimizer", "critic_optimizer")
+    PARTS = ("model", "critics", "average", "decoder_optimizer", "critic_optimizer")
 
     def __init__(
         self, model: FaceVAE, faces: EditFaces, recipe: EditRecipe, seed: int = 0,
@@ -75,19 +77,15 @@ class EditTrainer:
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.model.requires_grad_(False)
         self.model.decoder.requires_grad_(True)  # BatchNorm keeps its statistics: eval()
-        self.names, self.age, self.attributes = faces.names, faces.age, faces.attributes
         self.backbone = (backbone or critics.Backbone()).to(self.device)
-        self.realism = critics.RealismCritic().to(self.device)
-        sizes = (len(self.attributes), len(faces.anchors))
-        self.reader = critics.ConditionCritic(*sizes).to(self.device)
+        self.realism = critics.RealismCritic()
+        self.condition = critics.ConditionCritic(len(faces.attributes), len(faces.anchors))
+        self.critics = nn.ModuleList([self.realism, self.condition]).to(self.device)
         named, rates = [*model.decoder.named_parameters()], (recipe.decoder_rate, recipe.film_rate)
         groups = [{"params": [p for name, p in named if (".film." in name) == film], "lr": rate}
                   for film, rate in enumerate(rates)]  # fmt: skip
-        self.decoder_optimizer = torch.optim.Adam(groups, betas=(0.0, 0.99))
-        self.critics = nn.ModuleList([self.realism, self.reader])
-        self.critic_optimizer = torch.optim.Adam(
-            self.critics.parameters(), recipe.critic_rate, (0.0, 0.99)
-        )
+        self.decoder_optimizer = Adam(groups, betas=(0.0, 0.99))
+        self.critic_optimizer = Adam(self.critics.parameters(), recipe.critic_rate, (0.0, 0.99))
         rule = get_ema_multi_avg_fn(recipe.ema)
         self.average = AveragedModel(model.decoder, multi_avg_fn=rule, use_buffers=True)
 
@@ -104,7 +102,7 @@ class EditTrainer:
         shown = (after + soft * (photo - before)).clamp(0, 1)  # (B, 3, H, W)
         with self.autocast:
             maps = self.backbone(shown)
-            realism, read = critics.hinge_generator(self.realism(maps)), self.reader(maps)
+            realism, read = critics.hinge_generator(self.realism(maps)), self.condition(maps)
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
         losses = {
             "realism": ramp * recipe.realism * realism.mean(),
@@ -128,7 +126,7 @@ class EditTrainer:
 
     def _edit(self) -> dict[str, Tensor]:
         """A batch of photos, y and y′, and what the critic of the condition should see."""
-        recipe, names, faces = self.recipe, self.names, self.faces
+        recipe, faces, names = self.recipe, self.faces, self.faces.names
         rows, columns = faces.draw(self.rng, recipe.batch, False, recipe.age_share)
         photo, before = self._photos(rows), faces.condition[rows]
         labels = torch.where(faces.labels[rows].isnan(), before, faces.labels[rows])
@@ -140,8 +138,8 @@ class EditTrainer:
         weight = torch.full_like(before, recipe.others)  # (B, K)
         weight[(target - labels).abs() > 0.05] = 0.5 * recipe.condition
         for row, one in zip(weight, wanted, strict=True):
-            tied = {other for name in one for other in TIED.get(name, ())} & {*names}
-            row[[names.index(name) for name in tied]] = 0.0
+            tied = {other for name in one for other in TIED.get(name, ())}
+            row[[k for k, name in enumerate(names) if name in tied]] = 0.0
             row[[names.index(name) for name in one]] = recipe.condition
         batch = {"photo": photo, "before": before, "after": after, "labels": labels,
                  "target": target, "weight": weight}  # fmt: skip
@@ -152,15 +150,15 @@ class EditTrainer:
         rng, recipe, anchors = self.rng, self.recipe, self.faces.anchors
         columns, wanted = [column], {}
         if rng.random() < recipe.second:
-            columns.append(int(rng.choice([k for k in range(len(self.names)) if k != column])))
+            columns.append(int(rng.choice([k for k in range(len(labels)) if k != column])))
         for k in columns:
             share = float(rng.uniform(0.2, 1.0)) if rng.random() < recipe.partial else 1.0
-            if k == self.age:
+            if k == self.faces.age:
                 start, goal = 100.0 * float(labels[k]), rng.choice(anchors) + rng.uniform(-4, 4)
                 years = np.clip(start + share * (goal - start), anchors[0], anchors[-1])
                 wanted["age"] = float(years) / 100.0
             else:
-                wanted[self.names[k]] = -share if float(labels[k]) > 0.5 else share
+                wanted[self.faces.names[k]] = -share if float(labels[k]) > 0.5 else share
         return wanted
 
     def _critic_losses(self, edit: dict[str, Tensor], shown: list[Tensor]) -> dict[str, Tensor]:
@@ -175,7 +173,7 @@ class EditTrainer:
         with self.autocast:
             real = self.backbone(self._photos(rows))
             scores = self.realism([one[whole] for one in real]), self.realism(shown)
-            read, old = self.reader(real), self.reader(shown)
+            read, old = self.condition(real), self.condition(shown)
         known = self._cross_entropy(read, labels.nan_to_num(), weight)
         fooled = self._cross_entropy(old, edit["labels"], asked)
         return {"hinge": critics.hinge_critic(*scores), "real": recipe.real_condition * known,
@@ -185,11 +183,11 @@ class EditTrainer:
         self, logits: tuple[Tensor, Tensor], target: Tensor, weight: Tensor
     ) -> Tensor:
         """Of attributes and of the age's anchors: weighted sums (N,), and their mean."""
-        columns = self.attributes
+        columns, age = self.faces.attributes, self.faces.age
         goal = target[:, columns].clamp(0, 1)
         loss = F.binary_cross_entropy_with_logits(logits[0], goal, reduction="none")
-        near = age_weights(100.0 * target[:, self.age], self.faces.anchors)  # (N, anchors)
-        ages = weight[:, self.age] * F.cross_entropy(logits[1], near, reduction="none")
+        near = age_weights(100.0 * target[:, age], self.faces.anchors)  # (N, anchors)
+        ages = weight[:, age] * F.cross_entropy(logits[1], near, reduction="none")
         return ((loss * weight[:, columns]).sum(dim=1) + ages).mean()
 
     def _photos(self, rows: np.ndarray) -> Tensor:
@@ -208,14 +206,13 @@ class EditTrainer:
     def state(self) -> dict:
         """All that a checkpoint holds: training goes on from it to the step."""
         state = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return state | {"steps": self.steps, "rng": repr(self.rng.bit_generator.state)}
+        return state | {"steps": self.steps, "rng": self.rng.bit_generator.state}
 
     def restore(self, state: dict) -> None:
         """Take up what `state` gave."""
         for name in self.PARTS:
             getattr(self, name).load_state_dict(state[name])
-        self.steps = state["steps"]
-        self.rng.bit_generator.state = ast.literal_eval(state["rng"])
+        self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]
 
 
 def train_edits(
@@ -234,27 +231,25 @@ def train_edits(
         raise ValueError(f"{folder} has no `hold` or `age_anchors`: train one by the recipe studio")
     identity, split = f"edits of {model.config}", faces.split(seed)
     state = read_checkpoint(out, resume, identity)
+    claim(out)
     read, known = readings(faces, classifier, names), known_labels(faces, names)
-    aged = np.isnan(known) & (np.array(names) == "age")  # which few faces are labelled with
-    known = np.where(aged, read, known)
-    whole = np.concatenate([
-        np.full(one["faces"], one["source"] != "utkface")  # tight crops, padded to a head
-        for one in faces.manifest.get("parts", [faces.manifest])
-    ])  # fmt: skip
+    is_age = np.array(names) == "age"
+    known = np.where(np.isnan(known) & is_age, read, known)  # few faces are labelled with one
+    parts = faces.manifest.get("parts", [faces.manifest])  # UTKFace's tight crops are padded
+    whole = np.repeat([one["source"] != "utkface" for one in parts], [p["faces"] for p in parts])
     rows = np.concatenate([split["train"], split["val"]])
-    units = np.where(np.array(names) == "age", np.float32(100), np.float32(1))  # centuries
+    units = np.where(is_age, np.float32(100), np.float32(1))  # centuries
     y, labels = (torch.from_numpy(table[rows] / units) for table in (read, known))
     edited = EditFaces(names, lambda i: faces.tensor(rows[i]), y, labels, whole[rows], anchors)
     trainer = EditTrainer(model, edited, recipe, seed, device)
     if state:
         trainer.restore(state)
-    bar = tqdm(initial=trainer.steps, total=steps, desc="edits", unit="step")
-    while trainer.steps < steps:
+    done = trainer.steps
+    bar = tqdm(range(done + 1, steps + 1), "edits", steps, unit="step", initial=done)
+    for step in bar:
         bar.set_postfix(trainer.step())
-        bar.update()
-        if trainer.steps % CHECKPOINT_EVERY == 0 or trainer.steps == steps:
+        if step % CHECKPOINT_EVERY == 0 or step == steps:
             write_checkpoint(out, trainer.state(), identity)
-    bar.close()
     made, filled = trainer.edited_model(), labelled(faces, names, read)
     made.save_pretrained(out / "best")
     classifier.save(out / "best")

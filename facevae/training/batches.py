@@ -19,12 +19,9 @@ SHIFT, LEVELS = 0.03, 0.1  # augmentation: of the side; of brightness and contra
 
 
 class Batches:
-    """The faces of a run as batches on its device; a batch is an array of row numbers.
-
-    `rows` are those of train, val and test whose conditions, (N, K) or None, are known; `weights`
-    and `draws`, (N,), how much a face counts in the loss and how often it is drawn; `share` is of
-    the faces of a batch, for one of several processes.
-    """
+    """The faces of a run as batches, arrays of row numbers, on its device; `share` is one process's
+    of each. `rows` are of train, val and test, those whose conditions, (N, K) or None, are known;
+    `weights` and `draws`, (N,), how much a face counts in the loss and how often it is drawn."""
 
     def __init__(
         self, recipe: Recipe, faces: FaceSet, device: torch.device | str = "cpu",
@@ -41,10 +38,9 @@ class Batches:
             if len(self.rows[part]) < 2:
                 raise ValueError(f"{faces.folder} gives {part} fewer than two faces: prepare more")
         self.weights, self.draws = self._weights(recipe.weigh), self._weights(recipe.balance)
-        self.vary = None
-        if recipe.flip or recipe.augment:
-            much = (SHIFT, LEVELS) if recipe.augment else (0.0, 0.0)
-            self.vary = augmentation(faces.image_shape[1:], recipe.flip, *much)
+        size, much = faces.image_shape[1:], (SHIFT, LEVELS) if recipe.augment else (0.0, 0.0)
+        changes = recipe.flip or recipe.augment
+        self.vary = augmentation(size, recipe.flip, *much) if changes else None
 
     def train(self, epoch: int) -> list[np.ndarray]:
         """The batches of an epoch; a rest of faces is left to another epoch's order."""
@@ -128,14 +124,12 @@ class EditFaces:
         self, rng: np.random.Generator, count: int, real: bool, age_share: float
     ) -> tuple[np.ndarray, list[int]]:
         """Rows (M,) and the column of each; `real`: labelled so, not only surely read so."""
-        rows: list[int] = []
-        columns: list[int] = []
-        while len(rows) < count:
-            aged, states = rng.random() < age_share, self.states[real]
+        drawn: list[tuple[int, int]] = []
+        while len(drawn) < count:
+            aged = rng.random() < age_share
             column = self.age if aged else int(rng.choice(self.attributes))
             state = rng.integers(len(self.anchors) if aged else 2)
-            found = np.flatnonzero(states[:, column] == state)
-            if len(found):
-                rows.append(int(rng.choice(found)))
-                columns.append(column)
-        return np.array(rows), columns
+            found = np.flatnonzero(self.states[real][:, column] == state)
+            drawn += [(int(rng.choice(found)), column)] if len(found) else []
+        rows, columns = zip(*drawn, strict=True)
+        return np.array(rows), [*columns]

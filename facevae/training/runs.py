@@ -18,10 +18,12 @@ from tqdm import tqdm
 
 from facevae.config import RECIPES, Recipe
 from facevae.data.face_set import FaceSet
+from facevae.imaging.alignment import locate
 from facevae.imaging.images import tile, to_pil, to_tensor
 from facevae.imaging.photo import PhotoLike, open_photo
 from facevae.io import claim, replacing, write_text
 from facevae.latents.diagnostics import LatentStatistics
+from facevae.latents.paths import linear
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.vae import FaceVAE
 from facevae.training.batches import Batches
@@ -34,7 +36,7 @@ CHECKPOINT = "checkpoint.pt"
 
 def train(
     recipe: Recipe | str, faces: FaceSet, out: str | Path, resume: bool = False,
-    device: str | torch.device | None = None, progress: bool = True, tensorboard: bool = False,
+    device: str | torch.device | None = None, progress: bool = True,
     monitor: Sequence[PhotoLike] | None = None, classifier: str | Path | None = None,
 ) -> FaceVAE:  # fmt: skip
     """Train a recipe on prepared faces and return the model of the best validation epoch.
@@ -42,48 +44,45 @@ def train(
     `out` gets `best/`, which a studio opens, and after each epoch its `history.csv`, its picture in
     `monitor/` (a morph of two photos or faces) and `checkpoint.pt`: a run that was killed and
     resumed ends with the same bits. `classifier`, a folder, reads the conditions that the faces
-    lack labels of, and is copied into `best/`. Processes that `accelerate launch` or `torchrun`
-    started share each batch; all must see `out`. Raises Diverged, and ValueError: `out` holds a run
-    that is not to be, or cannot be resumed.
+    lack labels of, and is copied into `best/`. Processes of `accelerate launch` or `torchrun` share
+    each batch; all must see `out`. Raises Diverged, and ValueError: the run is not to be resumed.
     """
     recipe, out = RECIPES[recipe] if isinstance(recipe, str) else recipe, Path(out)
     place = torch.device(device or accelerator.current_accelerator(True) or "cpu")
-    processes: Any = None
+    processes, rank, world = None, 0, 1
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from accelerate import Accelerator
 
         processes = Accelerator(cpu=place.type == "cpu", mixed_precision="no")  # the recipe's own
-    rank, world = (processes.process_index, processes.num_processes) if processes else (0, 1)
-    place, progress = processes.device if processes else place, progress and rank == 0
-    reader = AttributeClassifier.load(classifier) if classifier else None
-    names = recipe.model.conditions
-    if reader:
-        faces = labelled(faces, names, readings(faces, reader, names))
+        place, rank, world = processes.device, processes.process_index, processes.num_processes
+    editing = AttributeClassifier.load(classifier) if classifier else None
+    if editing:
+        names = recipe.model.conditions
+        faces = labelled(faces, names, readings(faces, editing, names))
     batches = Batches(recipe, faces, place, slice(rank, None, world))
-    pair = monitor_pair(batches, monitor)
+    pair, quiet = monitor_pair(batches, monitor), not progress or rank > 0
     model = new_model(recipe, faces.image_shape).to(place).to(memory_format=torch.channels_last)
     total = processes.reduce if processes else lambda sums: sums
     trainer = Trainer(recipe, model, batches, total, recipe.seed + 7919 * rank)
     # what must agree to go on with a run; its length may grow, and with it the cosine
     free = {"epochs": 0, "why": "", "note": ""}
     identity = json.dumps([dataclasses.asdict(recipe) | free, faces.images.shape])
-    state = read_checkpoint(out, resume, identity)
-    if state:
+    if state := read_checkpoint(out, resume, identity):
         trainer.load_state_dict(state)
-    kept = len(trainer.history)
-    if kept > recipe.epochs:
+    if rank == 0:  # one alone: it removes unfinished files, and so another process's, too
+        claim(out)
+    if (kept := len(trainer.history)) > recipe.epochs:
         raise ValueError(f"{out} holds {kept} epochs already: ask for as many, or more")
     if processes:
         trainer.network = processes.prepare(model)
-    epochs = range(kept, recipe.epochs)
     try:
-        for _ in tqdm(epochs, recipe.name, unit="epoch", disable=not progress):
-            row = trainer.epoch(progress)
+        for _ in tqdm(range(kept, recipe.epochs), recipe.name, unit="epoch", disable=quiet):
+            row = trainer.epoch(not quiet)
             if rank == 0:
-                _write_epoch(out, trainer, morph_strip(trainer.validated, *pair), tensorboard)
+                _write_epoch(out, trainer, morph_strip(model, *pair))
                 write_checkpoint(out, trainer.state_dict(), identity)
             kept += 1
-            if progress:
+            if not quiet:
                 tqdm.write(", ".join(f"{name} {value:.5g}" for name, value in row.items()))
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(
@@ -92,8 +91,8 @@ def train(
         ) from error
     if rank == 0 and not (out / "best" / "studio.json").is_file():
         _finish(out / "best", batches)
-        if reader:
-            reader.save(out / "best")
+        if editing:
+            editing.save(out / "best")
     if processes:
         processes.wait_for_everyone()
     return FaceVAE.from_pretrained(out / "best")
@@ -123,14 +122,13 @@ def monitor_pair(
         return batches.load(batches.rows["val"][[0, -1]])
     if len(photos) != 2:
         raise ValueError(f"the monitor shows a morph of two photos, not of {len(photos)}")
-    from facevae.imaging.alignment import locate  # brings the detector
-    from facevae.imaging.compositing import crop_of
+    from facevae.imaging.compositing import crop_of  # brings torchvision, which takes seconds
 
-    framing, (channels, *size) = batches.faces.framing, batches.faces.image_shape
+    framing, (channels, *shape) = batches.faces.framing, batches.faces.image_shape
     mode, condition, crops = "L" if channels == 1 else "RGB", batches.conditions, []
     for photo in map(open_photo, photos):
         place = None if framing == "none" else locate(photo, framing).alignment
-        crops.append(crop_of(photo, place, (size[0], size[1]), mode))
+        crops.append(crop_of(photo, place, (shape[0], shape[1]), mode))
     if condition is not None:
         condition = condition[batches.rows["train"]].mean(dim=0).repeat(2, 1).to(batches.device)
     return to_tensor(crops).to(batches.device), condition
@@ -139,20 +137,18 @@ def monitor_pair(
 @torch.inference_mode()
 def morph_strip(model: FaceVAE, images: Tensor, condition: Tensor | None) -> Image.Image:
     """The first of two pictures, seven steps of the decoder's morph to the second, and that."""
-    means = model.eval().encode(images, condition).mean  # (2, D)
-    t = torch.linspace(0, 1, 7, device=images.device)[:, None]
-    path = torch.lerp(means[:1], means[1:], t)  # (7, D)
-    between = None if condition is None else torch.lerp(condition[:1], condition[1:], t)
-    return tile(to_pil(torch.cat([images[:1], model.decode(path, between), images[1:]])))
+    means, t = model.eval().encode(images, condition).mean, torch.linspace(0, 1, 7)
+    between = None if condition is None else linear(condition[:1], condition[1:], t)
+    morph = model.decode(linear(means[:1], means[1:], t), between)  # (7, C, H, W)
+    return tile(to_pil(torch.cat([images[:1], morph, images[1:]])))
 
 
 def read_checkpoint(out: Path, resume: bool, identity: str) -> dict[str, Any] | None:
-    """The checkpoint in a folder, which is made; None where there is none yet. Raises ValueError:
-    it is broken, of another run, or nobody asked to resume; OSError: the folder is not writable."""
+    """The checkpoint in a folder; None: there is none yet. Raises ValueError: it is broken, of
+    another run, or nobody asked to resume."""
     path = out / CHECKPOINT
     if path.is_file() and not resume:
         raise ValueError(f"{out} holds a run: add --resume (resume=True), or name another folder")
-    claim(out)
     if not path.is_file():
         return None
     try:
@@ -172,28 +168,21 @@ def write_checkpoint(out: Path, state: dict[str, Any], identity: str) -> None:
         torch.save(state | {"identity": identity}, opened)
 
 
-def _write_epoch(out: Path, trainer: Trainer, strip: Image.Image, tensorboard: bool) -> None:
+def _write_epoch(out: Path, trainer: Trainer, strip: Image.Image) -> None:
     """All that an epoch leaves but the checkpoint, which says that it is there, and comes last."""
-    recipe, history, model = trainer.recipe, trainer.history, trainer.validated
-    faces, row, epoch, every = trainer.batches.faces, history[-1], len(history), recipe.keep_every
+    recipe, history, faces = trainer.recipe, trainer.history, trainer.batches.faces
+    epoch, every = len(history), recipe.keep_every
     with replacing(out / "monitor" / f"epoch_{epoch:03d}.png") as file:
         strip.save(file)
-    if row is min(history, key=lambda row: row["val_loss"]):
+    if history[-1] is min(history, key=lambda row: row["val_loss"]):
         (out / "best" / "studio.json").unlink(missing_ok=True)  # of the model before
-        model.save_pretrained(out / "best")
+        trainer.model.save_pretrained(out / "best")
     if every and (epoch % every == 0 or epoch == recipe.epochs):
-        model.save_pretrained(out / f"epoch_{epoch:03d}")
-    about = {"shape": faces.images.shape, "source": faces.manifest["source"]}
-    text = {"recipe": dataclasses.asdict(recipe), "faces": about}
-    write_text(out / "recipe.json", json.dumps(text, indent=1, ensure_ascii=False) + "\n")
+        trainer.model.save_pretrained(out / f"epoch_{epoch:03d}")
+    seen = {"shape": faces.images.shape, "source": faces.manifest["source"]}
+    about = {"recipe": dataclasses.asdict(recipe), "faces": seen}
+    write_text(out / "recipe.json", json.dumps(about, indent=1, ensure_ascii=False) + "\n")
     _write_table(out / "history.csv", history)
-    if tensorboard:
-        from torch.utils.tensorboard import SummaryWriter
-
-        with SummaryWriter(out / "tensorboard", purge_step=epoch) as writer:
-            for name, value in row.items():
-                writer.add_scalar(name, value, epoch)
-            writer.add_image("monitor", to_tensor([strip])[0], epoch)
 
 
 def _finish(best: Path, batches: Batches) -> None:
@@ -224,10 +213,11 @@ def train_grid(
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Train each combination of a grid, such as `batch=32,64` and `model.latents=120,200`, into a
     folder of `out`; runs that ended are skipped. `settings` are of all runs, `options` of `train`.
-    `out/grid.csv` gets a row a run, with the command that repeats it, and `out/best.txt` the two
-    folders of the lowest validation loss."""
+    `out/grid.csv` gets a row a run, `out/best.txt` the two folders of the lowest validation loss.
+    """
     axes = [[f"{name}={value}" for value in values.split(",")]
             for name, _, values in (text.partition("=") for text in grid)]  # fmt: skip
+    data = " ".join(str(part.folder) for part in getattr(faces, "parts", ()) or [faces])
     rows: list[dict[str, Any]] = []
     for chosen in itertools.product(*axes):
         folder = Path(out) / "_".join(chosen).replace("model.", "").replace("/", "-")
@@ -235,7 +225,6 @@ def train_grid(
         train(RECIPES[recipe].with_settings(every), faces, folder, resume=True, **options)
         history = read_history(folder)
         best = min(history, key=lambda row: row["val_loss"])
-        data = " ".join(str(part.folder) for part in getattr(faces, "parts", ()) or [faces])
         command = f"python -m facevae train {recipe} --data {data} --out {folder}"
         rows.append(dict(setting.split("=", 1) for setting in chosen) | {
             "epochs": len(history), "best_epoch": int(best["epoch"]), "val_loss": best["val_loss"],

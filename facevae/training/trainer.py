@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from facevae.config import Recipe
@@ -32,8 +31,6 @@ class Trainer:
     Where several processes train one model, `network` shares its gradients, and `total` gives the
     sum of a tensor over them."""
 
-    PARTS = ("model", "optimizer", "average")
-
     def __init__(
         self, recipe: Recipe, model: FaceVAE, batches: Batches,
         total: Callable[[Tensor], Tensor] = lambda sums: sums, seed: int | None = None,
@@ -44,9 +41,6 @@ class Trainer:
         faces = len(batches.rows["train"])
         self.objective = Objective(recipe.beta, recipe.capacity, recipe.tcvae, faces)
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0)
-        rule = get_ema_multi_avg_fn(recipe.ema)
-        self.average = AveragedModel(model, multi_avg_fn=rule, use_buffers=True)
-        self.validated = cast(FaceVAE, self.average.module)  # with ema = 0, the last weights
         self.history: list[dict[str, float]] = []  # a row an epoch; losses in nats per image
 
     def epoch(self, progress: bool = False) -> dict[str, float]:
@@ -60,10 +54,9 @@ class Trainer:
             loss, norm = self._train(number, progress)
         val_loss, reconstruction, kl = self._validate(number)
         before = self.history[-1]["minutes"] if self.history else 0.0
-        minutes = before + (time.monotonic() - start) / 60
         row = {"epoch": number, "train_loss": loss, "val_loss": val_loss,
                "reconstruction": reconstruction, "kl": kl, "grad_norm": norm, "lr": rate,
-               "minutes": minutes}  # fmt: skip
+               "minutes": before + (time.monotonic() - start) / 60}  # fmt: skip
         self.history.append(row)
         return row
 
@@ -83,7 +76,6 @@ class Trainer:
             (loss / images[0].numel()).backward()  # in nats a number, whatever the picture's size
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
             self.optimizer.step()
-            self.average.update_parameters(self.model)
             sums = sums.to(loss) + torch.stack([loss.detach(), norm, torch.ones_like(loss)])
         return self._means(sums, epoch)
 
@@ -91,7 +83,7 @@ class Trainer:
     def _validate(self, epoch: int) -> list[float]:
         """The objective at its final weight, −log p(x | z) and the KL, per validation image, where
         faces count as in training: as often as they are drawn times their weight."""
-        model, sums = self.validated.eval(), torch.zeros(4)
+        model, sums = self.model.eval(), torch.zeros(4)
         generator = torch.Generator().manual_seed(self.seed)  # the same draw in each epoch
         for rows in self.batches.validation():
             images, condition = self.batches.load(rows)
@@ -113,13 +105,13 @@ class Trainer:
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next epoch depends on."""
-        parts = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return parts | {"history": self.history}
+        networks = {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return networks | {"history": self.history}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` gave."""
-        for name in self.PARTS:
-            getattr(self, name).load_state_dict(state[name])
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
         self.history = state["history"]
 
 
@@ -127,11 +119,10 @@ def learning_rate(recipe: Recipe, val_losses: Sequence[float]) -> float:
     """The rate of the epoch that comes next, from the validation losses so far."""
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * len(val_losses) / recipe.epochs))
-    rate, best, waited = recipe.lr, math.inf, 0
-    for loss in val_losses if recipe.schedule == "plateau" else ():
-        waited += 1
-        if best == math.inf or loss < best - PLATEAU_SHARE * abs(best):
-            best, waited = loss, 0
+    rate, waited, (best, *later) = recipe.lr, 0, val_losses or [0.0]
+    for loss in later if recipe.schedule == "plateau" else ():
+        better = loss < best - PLATEAU_SHARE * abs(best)
+        best, waited = (loss, 0) if better else (best, waited + 1)
         if waited > PLATEAU_EPOCHS:
             rate, waited = rate * PLATEAU_FACTOR, 0
     return rate

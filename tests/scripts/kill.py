@@ -28,7 +28,7 @@ from facevae.io import UNFINISHED
 
 FACES = 300  # two shards and a rest; a second an epoch
 RECIPE = ["--device", "cpu", "--epochs", "3", "--batch", "16", "--set", "model.channels=8,16,32",
-          "--set", "model.latents=8", "--set", "keep_every=1", "--set", "ema=0.9"]  # fmt: skip
+          "--set", "model.latents=8", "--set", "keep_every=1"]  # fmt: skip
 
 
 def photos(folder: Path) -> str:

@@ -17,7 +17,7 @@ def encoded(levels, kind="JPEG"):
     return buffer.getvalue()
 
 
-JPEG, PNG = encoded(DRAWN[0]), encoded(DRAWN[0], "PNG")
+JPEG = encoded(DRAWN[0])
 
 
 def tar_of(path, members, mode="w"):

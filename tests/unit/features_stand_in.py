@@ -7,7 +7,7 @@ import pytest
 from torch.nn import functional as F
 
 from facevae.data.face_set import FaceSet
-from facevae.evaluation import classifier, edits, suite
+from facevae.evaluation import classifier, edits
 
 
 def colour_features(images):
@@ -17,9 +17,8 @@ def colour_features(images):
 
 @pytest.fixture
 def colours_as_features(monkeypatch):
-    for module in (classifier, edits, suite):
+    for module in (classifier, edits):
         monkeypatch.setattr(module, "features", colour_features)
-    monkeypatch.setattr(suite, "installed", lambda: True)
 
 
 def write_faces(folder, images, **labels):

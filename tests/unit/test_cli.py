@@ -24,7 +24,7 @@ BAD = {
     "an unknown recipe": (["train", "dawn", "--out", "out"], "'dawn' is unknown: use one of drawn"),
     "an unknown setting": ([*TRAIN, "--set", "betta=4"], "no setting 'betta'"),
     "a word for a number": ([*TRAIN, "--epochs", "many"], "epochs=many"),
-    "too many halvings": ([*TRAIN, "--set", "model.channels=4,4,4,4,4,4,4"], "do not suit 32×32"),
+    "too many halvings": ([*TRAIN, "--set", "model.channels=4,4,4,4,4,4,4"], "do not suit 32"),
     "a negative seed": ([*TRAIN, "--seed", "-1"], "--seed: give a whole number from 0"),
     "data that is not there": (["train", "drawn", "--data", "no", "--out", "out"], "prepare"),
     "labels that are not there": (
@@ -161,10 +161,9 @@ def test_a_row_of_frey_is_reproducible(real_data, tmp_path):
 
 
 def test_evaluate_prints_tables_or_json(places, capsys):
-    command = ["evaluate", places["RUN"], "--data", places["DATA"], "--against", places["RUN"]]
+    command = ["evaluate", places["RUN"], "--data", places["DATA"]]
     assert main([*command, "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)["figures"]
-    assert figures["psnr"]["this model"] == figures["psnr"][places["RUN"]]
     assert main([*command, "--no-pca"]) == 0
     assert "PCA" in figures["psnr"] and "PCA" not in capsys.readouterr().out
 

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 from pydantic import ValidationError
 
-from facevae.config import RECIPES, ModelConfig
-from facevae.models.conditions import ATTRIBUTES
+from facevae.config import ATTRIBUTES, RECIPES, ModelConfig
 
 SMILE = RECIPES["smile"]
 
@@ -74,7 +73,7 @@ def test_a_wrong_setting_is_named_in_one_sentence(setting, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_shape": (1, 8, 8), "channels": (4,) * 6}, "do not suit 8×8"),
+        ({"image_shape": (1, 8, 8), "channels": (4,) * 6}, "do not suit 8 pixels"),
         ({"channels": ()}, "one a halving"),
         ({"conditions": ("gender",), "age_anchors": (20, 60)}, "need the condition age"),
         ({"conditions": ("age",), "age_anchors": (20,)}, "two rising years or more"),

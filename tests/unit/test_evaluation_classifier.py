@@ -1,5 +1,7 @@
 """evaluation.classifier: heads on features, their labels, and how well they read."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +28,9 @@ def coloured(tmp_path_factory):
 
 
 def test_labels_are_known_or_nan_and_male_follows_gender(coloured):
-    table = c.label_matrix(coloured, ("Male", "Smiling", "Bald", "age"))
+    table = c.label_matrix(coloured, ("Male", "Bald", "age"))
     assert np.array_equal(table[:, 0], 1 - coloured.labels["gender"])
-    assert np.isnan(table[:, 2]).all() and table[:, 3].max() > 1
+    assert np.isnan(table[:, 1]).all() and table[:, 2].max() > 1
 
 
 @pytest.mark.usefixtures("colours_as_features")
@@ -37,27 +39,21 @@ def test_heads_read_held_out_faces(coloured):
     assert set(found.heads) == {"Smiling", "Beard", "Male", "age"} == set(found.report)
     assert all(found.report[name] > 0.9 for name in ("Smiling", "Beard", "Male")), found.report
     assert found.report["age"] < 8  # years
-    images, men = coloured.tensor(np.arange(N)), coloured.labels["gender"] == 0
-    read = found.predict(images)
-    for name, values in found.read(c.features(images)).items():
-        assert torch.equal(values, read[name])
     # men with and without weigh alike: no head reads a beard off a man
-    assert (read["Beard"][men & (coloured.labels["Beard"] == 0)] > 0.5).float().mean() < 0.1
+    shaved = np.flatnonzero((coloured.labels["gender"] == 0) & (coloured.labels["Beard"] == 0))
+    assert (found.predict(coloured.tensor(shaved))["Beard"] > 0.5).float().mean() < 0.1
 
 
 @pytest.mark.usefixtures("colours_as_features")
-def test_faces_without_labels_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="carry none of the labels"):
-        c.EvaluationClassifier(write_faces(tmp_path, np.zeros((40, 8, 8, 3))))
-
-
-def test_what_the_faces_do_not_show_is_unknown(coloured):
+def test_what_the_faces_do_not_show_is_unknown_and_none_at_all_is_refused(coloured, tmp_path):
     class Always:
         def predict(self, images):
             return {"Smiling": torch.ones(len(images)), "Bald": torch.ones(len(images))}
 
     found = c.held_out(Always(), coloured)
     assert found["Smiling"] == 0.5 and np.isnan(found["Bald"])
+    with pytest.raises(ValueError, match="carry none of the labels"):
+        c.EvaluationClassifier(write_faces(tmp_path, np.zeros((40, 8, 8, 3))))
 
 
 def test_the_network_s_own_features():
@@ -71,7 +67,7 @@ def test_the_network_s_own_features():
 
 
 def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setattr(c, "installed", lambda: False)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     c.backbone.cache_clear()
     with pytest.raises(ValueError, match="pip install efficientnet_lite_pytorch"):
         c.features(torch.zeros(1, 3, 8, 8))

@@ -42,13 +42,6 @@ def test_a_slope_of_light_is_taken_out(slope):
     assert sides(even_light(steep)) > 0.5 * sides(steep)
 
 
-def test_a_fringe_on_one_side_is_not_taken_for_light():
-    fringe = face()
-    fringe[:26, :26] = 20
-    change = even_light(fringe)[40:56] / even_light(face())[40:56]
-    assert abs(change[:, 12:26].mean() - change[:, 38:52].mean()) < 0.05
-
-
 def test_exposures_come_closer_and_skins_stay_apart():
     light, dark = face(skin=0.1), face(skin=0.9)
     ratio = median_luma(even_light(light)) / median_luma(even_light(0.75 * light))

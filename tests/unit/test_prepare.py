@@ -6,10 +6,13 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
+from scipy.ndimage import center_of_mass
 
 import facevae
 from facevae.config import ModelConfig
@@ -18,6 +21,7 @@ from facevae.data.normalization import normalize
 from facevae.data.prepare import prepare, prepare_picture
 from facevae.data.sources import SOURCES, BadSource, Item
 from facevae.data.synthetic import draw_faces
+from facevae.imaging.alignment import FRAMINGS, NoFaceFound, find_faces
 from facevae.imaging.photo import open_photo
 from tests.conftest import ROOT
 from tests.unit.archive_files import DRAWN, JPEG, encoded, folder_of, tar_of, zip_of
@@ -52,14 +56,14 @@ def test_utkface_as_people_download_it(build, tmp_path, capsys):
     assert faces.images.shape == (5, 24, 24, 3) and faces.images.dtype == np.uint8
     (reason, broken), = about["skipped"].items()  # fmt: skip
     assert "cannot be read" in reason and broken[0].endswith(BROKEN)
-    assert about["skipped_counts"] == {reason: 1}
     row = [n.endswith(MALFORMED) for n in faces.labels["name"]].index(True)
     assert [faces.labels[k][row] for k in ("age", "gender", "race")] == [39, -1, -1]
-    assert sorted(faces.labels["age"]) == [20, 21, 22, 23, 39]
 
 
 def test_a_finished_folder_is_taken_at_once_and_another_wish_is_refused(utkface, tmp_path):
-    made("utkface", utkface, tmp_path / "out")
+    contents = made("utkface", utkface, tmp_path / "out").labels["content"]
+    other = made("utkface", utkface, tmp_path / "other", size=32)
+    assert np.array_equal(other.labels["content"], contents)  # splits do not see the pixels
     (utkface / NAMES[0]).unlink()  # nobody looks
     assert len(made("utkface", utkface, tmp_path / "out")) == 5
     for other in ({"size": 32}, {"framing": "head"}, {"mask": True}):
@@ -74,17 +78,13 @@ def test_celeba_is_cut_to_the_head_by_numbers():
         levels[109:113, x - 2 : x + 2] = 255
     options = OPTIONS | {"source": "celeba", "size": 128, "framing": "head"}
     bright = prepare_picture(encoded(levels, "PNG"), options)[..., 0].astype(float)
-    for half, eye in ((slice(0, 64), 0.357), (slice(64, 128), 0.643)):
-        weights = bright[:, half] / bright[:, half].sum()
-        x = (weights.sum(0) * (np.arange(128)[half] + 0.5)).sum() / 128
-        y = (weights.sum(1) * (np.arange(128) + 0.5)).sum() / 128
-        assert (x, y) == pytest.approx((eye, 0.45), abs=0.005)
+    for left, eye in ((0, 0.357), (64, 0.643)):
+        y, x = center_of_mass(bright[:, left : left + 64])
+        assert ((left + x + 0.5) / 128, (y + 0.5) / 128) == pytest.approx((eye, 0.45), abs=0.005)
 
 
 @pytest.mark.parametrize("framing", ["face", "head"])
 def test_photos_are_aligned_to_the_framing_and_others_skipped(framing, portraits, tmp_path):
-    from facevae.imaging.alignment import FRAMINGS, find_faces
-
     members = [(f"{i}/{path.name}", path.read_bytes()) for i, path in enumerate(portraits)]
     members += [("1/wall.png", encoded(np.full((80, 80, 3), 90, np.uint8), "PNG"))]
     folder = folder_of(tmp_path / "in", members)
@@ -97,8 +97,6 @@ def test_photos_are_aligned_to_the_framing_and_others_skipped(framing, portraits
 
 
 def test_frey_keeps_its_own_size(tmp_path):
-    from scipy.io import savemat
-
     frames = np.random.default_rng(0).integers(0, 256, (560, 9), np.uint8)
     savemat(tmp_path / "frey_rawface.mat", {"ff": frames})
     faces = made("frey", tmp_path / "frey_rawface.mat", tmp_path / "out", framing="face")
@@ -121,17 +119,12 @@ def test_drawn_faces_are_those_of_draw_faces_with_their_factors(tmp_path):
 
 
 class StandIn:
-    """A studio of faces in one grey, 50 where male and 200 where not, for what asks of it."""
+    """A studio of faces in one grey, 50 where male and 200 where not."""
 
     attributes, can_age, framing = ("Male", "Beard", "Bald", "Black_Hair", "Young"), True, "head"
     model = type("Model", (), {"config": ModelConfig(
         conditions=("gender", "age", "Beard", "Bald", "Black_Hair"), film=True)})  # fmt: skip
-    asked: list = []
-
-    @classmethod
-    def load(cls, folder="shipped"):
-        cls.folder = folder
-        return cls()
+    load, asked = classmethod(lambda cls: cls()), []
 
     def sample(self, n, seed=0, age=None, attributes=None):
         self.asked.append((seed, age, attributes))
@@ -143,9 +136,9 @@ def test_sampled_faces_carry_what_was_asked_for_and_goes_together(tmp_path, monk
     faces = made("studio", None, tmp_path / "out", count=170, seed=3, size=16, framing="face")
     labels = faces.labels
     assert faces.framing == "head" and faces.images.shape == (170, 16, 16, 3)
-    assert set(labels) == {"name", "content", "Male", "gender", "age", "Beard", "Bald",
-                           "Black_Hair"}  # fmt: skip
-    assert StandIn.folder == "shipped" and len({seed for seed, *_ in StandIn.asked}) == 170
+    own = {"name", "content", "gender", "age"}
+    assert set(labels) == own | {"Male", "Beard", "Bald", "Black_Hair"}
+    assert len({seed for seed, *_ in StandIn.asked}) == 170
     for row, (_, age, attributes) in enumerate(StandIn.asked):
         assert labels["age"][row] == age and 5 <= age <= 80
         assert all(labels[name][row] == (has > 0) for name, has in attributes.items())
@@ -155,8 +148,6 @@ def test_sampled_faces_carry_what_was_asked_for_and_goes_together(tmp_path, monk
     assert not (labels["Beard"] & (labels["age"] < 18)).any()
     assert not (labels["Bald"] & labels["Black_Hair"]).any()
     assert all(10 < labels[name].sum() < 160 for name in ("Male", "Beard", "Bald", "Black_Hair"))
-    made("studio", "runs/best", tmp_path / "other", count=1)
-    assert StandIn.folder == "runs/best"
 
 
 def test_a_model_that_was_trained_here_gives_the_same_faces_for_a_seed(
@@ -206,8 +197,6 @@ def test_a_killed_preparation_goes_on_to_the_same_bytes(tmp_path):
     for name in ("images.npy", "labels.npz", "manifest.json"):
         assert (faces.folder / name).read_bytes() == (whole.folder / name).read_bytes()
     assert not (faces.folder / ".partial").exists()
-    other = made("utkface", folder, tmp_path / "other", size=32)  # splits do not see the pixels
-    assert np.array_equal(faces.labels["content"], other.labels["content"])
 
 
 class Deadly:
@@ -221,27 +210,17 @@ def test_a_killed_worker_says_what_to_do(tmp_path, monkeypatch):
         made("deadly", tmp_path, tmp_path / "out", workers=2)
 
 
-def test_a_disk_that_is_full_says_what_to_do(utkface, tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"cannot be written \(No space left on device\): make room"):
-        made("utkface", utkface, tmp_path / "out")
-
-
 @pytest.mark.slow
-def test_real_faces_are_found_and_framed(real_data):
-    for name, count, file, framing in (
-        ("utkface", 60, "UTKFace.tar", "face"),
-        ("morph2", 12, "AllAgeFaces.tar", "head"),
-        ("celeba", 24, "celeba.tar", "head"),
-        ("folders", 60, "GENKI4K.tar", "face"),
-    ):
-        options, kept = OPTIONS | {"source": name, "framing": framing}, 0
-        for item in itertools.islice(SOURCES[name](real_data / file, {}), count):
-            try:
-                kept += prepare_picture(item.read(), options).shape == (64, 64, 3)
-            except ValueError:
-                continue
-        assert kept >= 0.85 * count, name  # of GENKI's crops 5–8 % are not faces
+@pytest.mark.parametrize(("name", "count", "file", "framing", "labels"), [
+    ("utkface", 60, "UTKFace.tar", "face", {"age", "gender", "race"}),
+    ("morph2", 12, "AllAgeFaces.tar", "head", {"age", "gender"}),
+    ("celeba", 24, "celeba.tar", "head", {"Smiling", "gender", "Beard", "person"}),
+    ("folders", 60, "GENKI4K.tar", "face", {"Smiling", "part"}),
+])  # fmt: skip
+def test_real_faces_are_read_found_and_framed(name, count, file, framing, labels, real_data):
+    options, notes, kept = OPTIONS | {"source": name, "framing": framing}, {}, 0
+    for item in itertools.islice(SOURCES[name](real_data / file, notes), count):
+        assert labels <= set(item.labels)
+        with suppress(NoFaceFound):
+            kept += prepare_picture(item.read(), options).shape == (64, 64, 3)
+    assert notes["total"] > 3900 and kept >= 0.85 * count  # of GENKI's crops 5–8 % are not faces

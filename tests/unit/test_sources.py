@@ -1,6 +1,5 @@
 """Sources: archives do no harm, damage is refused in one sentence, and nothing is guessed."""
 
-import gzip
 import itertools
 import struct
 import tarfile
@@ -9,9 +8,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from facevae.data.sources import SOURCES, BadSource, celeba, folders, frey, hub, morph2, utkface
+from facevae.data.sources import BadSource, celeba, folders, frey, hub, morph2, utkface
 from tests.helpers import one_sentence, snapshot
-from tests.unit.archive_files import DRAWN, JPEG, PNG, encoded, folder_of, patched, tar_of, zip_of
+from tests.unit.archive_files import DRAWN, JPEG, encoded, folder_of, patched, tar_of, zip_of
 
 FACE = "20_0_0_2017.jpg"
 ZEROS = bytes((64 << 20) + 1)
@@ -21,10 +20,8 @@ HARMLESS = {  # builders of archives, each with one picture in it
     "zip: an absolute path": lambda p: zip_of(p, [(f"/etc/{FACE}", JPEG)]),
     "tar: links": lambda p: tar_of(p, [
         (FACE, JPEG), ("1.jpg", tarfile.SYMTYPE, "/etc/passwd"),
-        ("2.jpg", tarfile.SYMTYPE, "../x.jpg"), ("3.jpg", tarfile.LNKTYPE, "/etc/passwd")]),
-    "tar: a device and a pipe": lambda p: tar_of(
-        p, [(FACE, JPEG), ("1.jpg", tarfile.CHRTYPE, ""), ("2.jpg", tarfile.FIFOTYPE, "")]),
-    "tar: one name twice, the last counts": lambda p: tar_of(p, [(FACE, PNG), (FACE, JPEG)]),
+        ("2.jpg", tarfile.SYMTYPE, "../x.jpg"), ("3.jpg", tarfile.LNKTYPE, "/etc/passwd"),
+        ("4.jpg", tarfile.CHRTYPE, ""), ("5.jpg", tarfile.FIFOTYPE, "")]),
     "tar: what macOS leaves": lambda p: tar_of(
         p, [(FACE, JPEG), (f"__MACOSX/._{FACE}", b"x"), (f"._{FACE}", b"x")]),
 }  # fmt: skip
@@ -39,15 +36,11 @@ def test_names_and_links_of_an_archive_do_no_harm(build, tmp_path):
 
 
 DAMAGED = {  # a builder → what reading its one picture says
-    "zip: a bomb": (
-        lambda p: zip_of(p, [(FACE, ZEROS)], compression=zipfile.ZIP_DEFLATED), "too many for one"),
     "tar.gz: a bomb": (
         lambda p: tar_of(p, [(FACE, ZEROS)], "w:gz"), "67108865 bytes are too many"),
     "zip: a bomb that lies about its size": (
         lambda p: patched(zip_of(p, [(FACE, bytes(99_999))], compression=zipfile.ZIP_DEFLATED),
                           (struct.pack("<I", 99_999), struct.pack("<I", 500))), "cannot be read"),
-    "zip: damaged bytes": (
-        lambda p: patched(zip_of(p, [(FACE, JPEG)]), (JPEG[200:210], bytes(10))), "cannot be read"),
     "zip: locked by a password": (
         lambda p: patched(zip_of(p, [(FACE, JPEG)]),
                           (b"PK\x03\x04\x14\x00\x00", b"PK\x03\x04\x14\x00\x01"),
@@ -72,18 +65,11 @@ def cut(path, at):
 NOISE = np.random.default_rng(0).bytes(200_000)  # so that a cut falls behind the first picture
 NO_SOURCE = {
     "no bytes": (lambda p: p.write_bytes(b"") or p, "download it again"),
-    "an empty tar": (lambda p: tar_of(p, []), "holds no pictures"),
-    "an empty folder": (lambda p: p.mkdir() or p, "holds no pictures"),
+    "an empty folder": (lambda p: p.mkdir() or p, "if it holds archives, unpack"),
     "a cut zip": (lambda p: cut(zip_of(p, [(FACE, JPEG)]), -30), "neither a folder nor a whole"),
-    "a zip with a broken list": (
-        lambda p: patched(zip_of(p, [(FACE, JPEG)]), (b"PK\x01\x02", b"PK\x09\x09")),
-        "download it again"),
-    "half a gzip": (lambda p: p.write_bytes(gzip.compress(bytes(9999))[:20]) and p, "download it"),
     "a cut tar": (lambda p: cut(tar_of(p, [(FACE, JPEG)]), 700), "neither a folder nor a whole"),
     "a cut tar.gz": (
         lambda p: cut(tar_of(p, [(FACE, JPEG), ("2.jpg", NOISE)], "w:gz"), 100_000), "whole .tar"),
-    "archives in an archive": (
-        lambda p: zip_of(p, [("in/UTKFace.tar.gz", b"x")]), "if it holds archives, unpack"),
     "a dead link": (lambda p: p.symlink_to("nowhere") or p, "check the path"),
 }  # fmt: skip
 
@@ -97,7 +83,6 @@ def test_what_is_no_whole_archive_is_refused(build, words, tmp_path):
 
 TABLES = {  # a table of morph2 → ages and genders, or what is wrong with it
     "no table": (None, "no file that ends in .csv"),
-    "no rows": (b"", "photo, path, file"),
     "other columns": (b"picture,years\na.jpg,3\n", "one of photo, path, file, filename, image"),
     "semicolons": (b"path;age;gender\na.jpg;31;M\n", "separated by commas"),
     "UTF-16": ("path,age,gender\na.jpg,31,M\n".encode("utf-16"), "save it as UTF-8"),
@@ -105,10 +90,8 @@ TABLES = {  # a table of morph2 → ages and genders, or what is wrong with it
     "a BOM": (b"\xef\xbb\xbfPath,Age,Gender\na.jpg,31,M\n", [(31, 0)]),
     "Windows line ends": (b"path,age,gender\r\na.jpg,31,F\r\n\r\n", [(31, 1)]),
     "line ends of an old Mac": (b"path,age,gender\ra.jpg,31,F\r", [(31, 1)]),
-    "letters": (b"path,age,gender\na.jpg,old,M\n", [(-1, 0)]),
-    "no age": (b"path,age,gender\na.jpg,-5,M\na.jpg,999,M\na.jpg,nan,M\n", [(-1, 0)] * 3),
+    "no age": (b"path,age,gender\na.jpg,-5,M\na.jpg,999,M\na.jpg,old,M\n", [(-1, 0)] * 3),
     "a short row": (b"path,age,gender\na.jpg,31\n", [(31, -1)]),
-    "a long row": (b"path,age,gender\na.jpg,31,M,7,8\n", [(31, 0)]),
     "one name in two folders": (b"path,age,gender\ny/b.jpg,31,M\nb.jpg,60,F\n", [(31, 0)]),
     "usual names": (b"file,sex,age\n.\\x\\b.jpg,female,31\n", [(31, 1)]),
 }  # fmt: skip
@@ -118,8 +101,7 @@ LISTS = {  # a list of CelebA → Smiling and gender of its one picture, or what
     "no text": (b"1\nSmiling Male\n\xff\xfe\x00\n", "save it as UTF-8"),
     "a BOM, other line ends and an empty line": (
         b"\xef\xbb\xbf1\r\nSmiling Male\r\n\r\na.jpg  1 -1\r\n", [(1, 1)]),
-    "letters": (b"1\nSmiling Male\na.jpg yes 1\n", [(-1, 0)]),
-    "a short row": (b"1\nSmiling Male\na.jpg 1\n", [(-1, -1)]),
+    "a short row": (b"1\nSmiling Male\na.jpg 1\n", []),  # nothing says which one is missing
 }  # fmt: skip
 CASES = [(morph2, "labels.csv", "age", *case) for case in TABLES.values()]
 CASES += [(celeba, "list_attr_celeba.txt", "Smiling", *case) for case in LISTS.values()]
@@ -139,6 +121,15 @@ def test_tables_of_labels(source, file, label, table, expected, tmp_path):
         assert [(one[label], one["gender"]) for one in labels] == expected
 
 
+def test_celeba_reads_identities(tmp_path):
+    rows = "2\nNo_Beard Male Smiling\na.jpg  1 -1  1\nb.jpg  1 -1  1\n"
+    people = ("identity_CelebA.txt", b"a.jpg 17\nbroken\nc.jpg 3\n")
+    members = [("a.jpg", JPEG), ("b.jpg", JPEG), ("list_attr_celeba.txt", rows.encode()), people]
+    labels = {"No_Beard": 1, "Male": 0, "Smiling": 1, "gender": 1, "Beard": 0}
+    found = [item.labels for item in celeba(folder_of(tmp_path, members), {})]
+    assert found == [labels | {"person": 17}, labels | {"person": -1}]
+
+
 def test_the_columns_of_morph_2_as_it_is_distributed(tmp_path):
     table = (
         "id_num,picture_num,dob,doa,race,gender,facial_hair,age,photo\n"
@@ -148,26 +139,9 @@ def test_the_columns_of_morph_2_as_it_is_distributed(tmp_path):
     members = [(f"Album2/{name}.JPG", JPEG) for name in ("009055_0M54", "009056_0M60")]
     items = list(morph2(folder_of(tmp_path, [*members, ("morph.csv", table.encode())]), {}))
     assert [item.labels for item in items] == [
-        {"age": 39, "gender": 0, "race": 1, "person": "009055"},
-        {"age": 44, "gender": 1, "race": -1, "person": "009056"},
+        {"age": 39, "gender": 0, "person": "009055"},
+        {"age": 44, "gender": 1, "person": "009056"},
     ]
-
-
-def test_celeba_reads_identities(tmp_path):
-    rows = ["5", "No_Beard Male Smiling"] + [f"00000{i}.jpg  1 -1  1" for i in range(5)]
-    members = [(f"img_align_celeba/00000{i}.jpg", JPEG) for i in range(3)]
-    folder_of(tmp_path, [*members, ("list_attr_celeba.txt", "\n".join(rows).encode())])
-    expected = {"No_Beard": 1, "Male": 0, "Smiling": 1, "gender": 1, "Beard": 0}
-    assert [item.labels for item in celeba(tmp_path, {})] == [expected] * 3
-    identities = b"000000.jpg 2880\n000001.jpg 17\nbroken\n000009.jpg 3\n"
-    folder_of(tmp_path, [("identity_CelebA.txt", identities)])
-    assert [item.labels["person"] for item in celeba(tmp_path, {})] == [2880, 17, -1]
-
-
-@pytest.mark.parametrize("name", ["999_0_0_2017.jpg", "²_0_0_2017.jpg", "20170116_0.jpg", "x.jpg"])
-def test_ages_that_nobody_has_are_unknown(name, tmp_path):
-    (item,) = utkface(tar_of(tmp_path / "a", [(name, JPEG)]), {})
-    assert item.labels["age"] == -1
 
 
 @pytest.mark.parametrize("parts", [("",), ("train/", "test/")])
@@ -199,7 +173,7 @@ def test_a_hub_dataset_gives_its_pictures_and_plain_columns(tmp_path, monkeypatc
     (tmp_path / "in").mkdir()
     columns = {
         "image": [{"bytes": encoded(f), "path": None} for f in DRAWN[:2]], "age": [30, None],
-        "person": ["Ann", None], "smiles": [True, None], "content": ["reserved", "for us"],
+        "person": ["Ann", None], "smiles": [True, None],
     }  # fmt: skip
     table = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image())
     table.to_parquet(tmp_path / "in" / "train.parquet")
@@ -208,16 +182,3 @@ def test_a_hub_dataset_gives_its_pictures_and_plain_columns(tmp_path, monkeypatc
     assert other.read() == encoded(DRAWN[1])
     with pytest.raises(BadSource, match="cannot be loaded"):
         list(hub(str(tmp_path / "absent"), {}))
-
-
-def test_real_archives_are_read_as_they_are(real_data):
-    for name, file, labels in (
-        ("utkface", "UTKFace.tar", {"age", "gender", "race"}),
-        ("morph2", "AllAgeFaces.tar", {"age", "gender"}),
-        ("celeba", "celeba.tar", {"Smiling", "gender", "Beard", "person"}),
-        ("folders", "GENKI4K.tar", {"Smiling", "part"}),
-    ):
-        notes = {}
-        for item in itertools.islice(SOURCES[name](real_data / file, notes), 20):
-            assert labels <= set(item.labels) and len(item.read()) > 500
-        assert notes["total"] > 3900

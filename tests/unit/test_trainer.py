@@ -56,14 +56,6 @@ def test_validation_is_the_training_objective_on_unseen_faces(small_faces, tmp_p
     assert abs(np.mean(losses) - expected) > 3e-5 * abs(expected)  # and not unweighted
 
 
-def test_the_averaged_weights_are_what_is_kept(small_faces, tmp_path):
-    train(TINY.changed(ema=0.99, keep_every=3), small_faces, tmp_path, **QUIET)
-    name, state = "decoder.dense.weight", torch.load(tmp_path / "checkpoint.pt")
-    kept = FaceVAE.from_pretrained(tmp_path / "epoch_003").state_dict()[name]
-    assert torch.equal(kept, state["average"][f"module.{name}"])
-    assert not torch.equal(kept, state["model"][name])
-
-
 def test_the_warm_up_starts_from_no_kl_at_all(small_faces, tmp_path):
     recipe = TINY.with_settings(["model.sigma=1", "beta=20", "epochs=1"])  # a nat weighs something
     kls = []

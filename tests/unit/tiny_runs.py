@@ -6,7 +6,7 @@ from facevae.data.face_set import FaceSet
 TINY = Recipe("tiny", "a test", ModelConfig(latents=4, channels=(4, 8), dropout=0.1),
               epochs=3, batch=16, flip=True, keep_every=2, schedule="constant")  # fmt: skip
 EVERYTHING = TINY.with_settings(
-    ["ema=0.9", "balance=age", "weigh=age", "warmup=2", "augment=true", "tcvae=true", "beta=3",
+    ["balance=age", "weigh=age", "warmup=2", "augment=true", "tcvae=true", "beta=3",
      "bf16=true", "schedule=plateau"]
 )  # fmt: skip
 RECIPES = {"tiny": TINY, "everything": EVERYTHING}
