@@ -72,7 +72,7 @@ def row(name: str, out: Path) -> list[str]:
     flat = fifth < 0.01 * (losses[0] - min(losses))
     measured = [_number(figures.get(key, {}).get("this model")) for key in FIGURES]
     pca = _number(figures["psnr"].get("PCA"))
-    cost = f"{about['seconds'] / 60:.0f} min, {about['cores']} threads, torch {about['torch']}"
+    cost = f"{about['seconds'] / 60:.0f} min, threads: {about['cores']}, torch {about['torch']}"
     changes = ", ".join(ROWS[name][1:]) or "–"
     return [name, recipe.name, changes, str(about["epochs"]), "flat" if flat else "still falling",
             *measured, pca, cost]  # fmt: skip
