@@ -46,19 +46,19 @@ class EditRecipe:
     decoder_rate: float = 3e-4
     film_rate: float = 1e-3
     critic_rate: float = 5e-4
-    ema: float = 0.995
+    ema: float = 0.998
     ramp: int = 500  # steps over which the weight of realism rises to its own
-    realism: float = 1.0
-    condition: float = 1.5  # of the attribute asked for
-    others: float = 0.15  # of each attribute that was not asked for
-    decoded: float = 250.0  # squared error of decode(z, y)
+    realism: float = 1.3
+    condition: float = 2.0  # of the attribute asked for
+    others: float = 0.18  # of each attribute that was not asked for
+    decoded: float = 60.0  # squared error of decode(z, y)
     kept: float = 3.0  # absolute difference between what is shown and the photo
     held: float = 0.3  # share of the photo that is let go
     real_condition: float = 3.0  # of the condition critic on real faces
-    old_condition: float = 0.15  # of the condition critic on shown faces, with their old labels
-    partial: float = 0.2  # share of edits whose strength is drawn between 0 and 1
-    second: float = 0.15  # share of edits that ask for a second attribute, too
-    age_share: float = 0.2  # share of edits that ask for an age
+    old_condition: float = 0.3  # of the condition critic on shown faces, with their old labels
+    partial: float = 0.18  # share of edits whose strength is drawn between 0 and 1
+    second: float = 0.1  # share of edits that ask for a second attribute, too
+    age_share: float = 0.16  # share of edits that ask for an age
 
 
 class EditTrainer:
