@@ -25,7 +25,7 @@ def client(url):
     return PageClient(url)
 
 
-def refused(ask, *given, match="") -> Refused:
+def refused(ask, *given, match=".") -> Refused:
     """What is answered to a request that must be refused: a sentence."""
     with pytest.raises(Refused, match=match) as caught:
         ask(*given)
