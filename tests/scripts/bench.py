@@ -64,7 +64,7 @@ def studio_steps(folder: Path) -> Rows:
 
 def main() -> None:
     print(f"# How fast it is\n\n`python tests/scripts/bench.py`, {datetime.now(UTC):%Y-%m-%d}: "
-          f"{os.cpu_count()} cores ({platform.processor()}), {torch.get_num_threads()} threads, "
+          f"{os.cpu_count()} cores ({platform.machine()}), {torch.get_num_threads()} threads, "
           f"torch {torch.__version__}, load {os.getloadavg()[0]:.1f} at the start.\n")  # fmt: skip
     for topic in (training, studio_steps):
         print(f"## {topic.__name__.replace('_', ' ').capitalize()}\n\n{topic.__doc__}\n")
