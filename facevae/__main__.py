@@ -83,7 +83,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # a name and, where there are several of
     "--classifier": {"metavar": "FOLDER", "help": "reads the labels that the faces lack"},
     "--monitor": {"nargs": 2, "metavar": "PHOTO", "help": "whose morph is drawn each epoch"},
     # of evaluation
-    "--split-by": {"choices": ("content", "order"), "default": "content"},
+    "--split-by": {"choices": ("content", "order"), "help": "default: as the run was trained"},
+    "--seed:split": {"type": within(0, 2**31 - 1), "help": "default: as the run was trained"},
     "--no-pca": FLAG | {"help": "leave out PCA, which takes minutes"},
     "--against": MANY | {"metavar": "diffusers:NAME", "help": "a pretrained AutoencoderKL"},
     "--factors": {"nargs": "+", "default": [], "metavar": "LABEL", "help": "to score latents by"},
@@ -117,7 +118,7 @@ COMMANDS: dict[Callable[[argparse.Namespace], None], tuple[str, str]] = {
     cli.run: ("prepare, train, evaluate and report a recipe: what is done is not done again",
         "recipe --archive --out --epochs --batch --seed --set --device"),
     cli.evaluate: ("held-out figures of a model, and with --edits of a studio's edits",
-        "folder --data --split-by --seed --no-pca --against --factors --edits "
+        "folder --data --split-by --seed:split --no-pca --against --factors --edits "
         "--classifier-data --json"),
     cli.report: ("write a page about runs: curves, pictures, latents, metrics",
         "runs -o:page --data:maybe"),

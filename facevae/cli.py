@@ -94,7 +94,10 @@ def evaluate(args: Namespace) -> None:
     """Held-out figures of a model, or of a studio's edits: tables, or JSON with `--json`."""
     from facevae.evaluation import metrics
 
-    faces = facevae.load_faces(args.data)
+    faces, about = facevae.load_faces(args.data), Path(args.folder).parent / "recipe.json"
+    run = json.loads(about.read_text("utf-8"))["recipe"] if about.is_file() else {}
+    seed = run.get("seed", 0) if args.seed is None else args.seed  # another split would leak
+    split_by = args.split_by or run.get("split_by", "content")
     if args.edits:
         from facevae.evaluation.classifier import EvaluationClassifier
         from facevae.evaluation.edits import evaluate_studio
@@ -102,11 +105,11 @@ def evaluate(args: Namespace) -> None:
         studio = facevae.Studio.load(args.folder)
         others = args.classifier_data and facevae.load_faces(args.classifier_data)
         classifier = EvaluationClassifier(others or faces)
-        found = evaluate_studio(studio, classifier, faces, args.seed)
+        found = evaluate_studio(studio, classifier, faces, seed)
     else:
         model = facevae.FaceVAE.from_pretrained(args.folder)
-        how = (args.seed, args.split_by, args.against, args.factors, not args.no_pca)
-        found = metrics.evaluate(model, faces, *how)
+        how = (args.against, args.factors, not args.no_pca)
+        found = metrics.evaluate(model, faces, seed, split_by, *how)
     print(json.dumps(found, indent=1, ensure_ascii=False) if args.json else metrics.text(found))
 
 

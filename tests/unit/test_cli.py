@@ -1,6 +1,8 @@
 """The command line: what each command writes, and that a bad one is refused in one clear line."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -166,6 +168,19 @@ def test_evaluate_prints_tables_or_json(places, capsys):
     figures = json.loads(capsys.readouterr().out)["figures"]
     assert main([*command, "--no-pca"]) == 0
     assert "PCA" in figures["psnr"] and "PCA" not in capsys.readouterr().out
+
+
+def test_evaluate_takes_the_split_that_the_run_was_trained_with(places, tmp_path, capsys):
+    shutil.copytree(places["RUN"], tmp_path / "best")
+    about = json.loads((Path(places["RUN/.."]) / "recipe.json").read_text())
+    about["recipe"] |= {"split_by": "order", "seed": 3}
+    (tmp_path / "recipe.json").write_text(json.dumps(about))
+    rest, printed = ["--data", places["DATA"], "--no-pca"], []
+    for words in ([str(tmp_path / "best")], [places["RUN"], "--split-by", "order", "--seed", "3"],
+                  [places["RUN"]]):  # fmt: skip
+        assert main(["evaluate", *words, *rest]) == 0
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] != printed[2]
 
 
 def test_an_export_draws_faces(places, tmp_path, capsys):
