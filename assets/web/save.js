@@ -5,7 +5,7 @@ import { GIFEncoder, applyPalette, quantize } from "../runtime/gifenc.esm.js";
 const SAMPLE_STEP = 7; // of the pixels that a GIF's one palette is chosen by
 const CODECS = ["avc1.42001f", "vp09.00.21.08", "av01.0.04M.08"]; // the first that this browser encodes
 
-// `rate` frames a second; done(share) is told how far it is.
+// `rate` frames a second; done(share) is called with the share that is done.
 export async function animation(kind, frames, rate, done) {
   return { GIF: gif, WebP: webp, MP4: mp4 }[kind](frames, rate, done);
 }

@@ -94,10 +94,10 @@ def evaluate_edits(
         every.append((places, turned[name], places[few], faces.images(alike[few]), shown[few]))
     if not every:
         return {"edits": edits}
-    places, judged = (np.concatenate([one[k] for one in every]) for k in (0, 2))
+    places, compared = (np.concatenate([one[k] for one in every]) for k in (0, 2))
     successes, real, pictures = (torch.cat([one[k] for one in every]) for k in (1, 3, 4))
     return {"edits": edits, "turned": by_group(successes, faces.faces, faces.rows[places]),
-            "critic": {"accuracy": critic(judged, real, pictures)}}  # fmt: skip
+            "critic": {"accuracy": critic(compared, real, pictures)}}  # fmt: skip
 
 
 def critic(places: np.ndarray, real: Tensor, shown: Tensor, epochs: int = 20) -> dict | None:

@@ -38,7 +38,7 @@ WRONG = "Something went wrong here: reload the page and try again."
 
 
 def sentence(error: Exception) -> str:
-    """What a visitor is told. Of a bug the log gets the place alone: its words may name a photo."""
+    """The message for a visitor. A bug's log names the place alone: its text may name a photo."""
     if isinstance(error, CannotDo):
         return str(error)
     if isinstance(error, ValidationError):  # a program's, or what the page never sends
