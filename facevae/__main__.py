@@ -1,7 +1,5 @@
 """The command line: `python -m facevae prepare|train|run|evaluate|report|morph|edit|age …`."""
 
-from __future__ import annotations
-
 import argparse
 import re
 import sys
@@ -108,35 +106,24 @@ OPTIONS: dict[str, dict[str, Any]] = {  # a name and, where there are several of
     "-n": {"type": within(1, 10_000), "default": 16}, "--gender": {"choices": ("male", "female")},
     "--temperature": {"type": within(0, 10, float), "default": 0.9},
 }  # fmt: skip
-COMMANDS: dict[Callable[[argparse.Namespace], None], tuple[str, str]] = {
-    cli.prepare: ("prepare faces from an archive, folder or file into a folder",
-        "source --archive --out --size --framing --mask --expose --workers --count --seed"),
-    cli.recipes: ("list the named experiments", ""),
-    cli.train: ("train a recipe; on several GPUs by `accelerate launch -m facevae train …`",
-        "recipe --data:maybe --out --resume --epochs --batch --seed --set --grid "
-        "--classifier --monitor --device"),
-    cli.run: ("prepare, train, evaluate and report a recipe: what is done is not done again",
-        "recipe --archive --out --epochs --batch --seed --set --device"),
-    cli.evaluate: ("held-out figures of a model, and with --edits of a studio's edits",
-        "folder --data --split-by --seed:split --no-pca --against --factors --edits "
-        "--classifier-data --json"),
-    cli.report: ("write a page about runs: curves, pictures, latents, metrics",
-        "runs -o:page --data:maybe"),
-    cli.export: ("write a model as a small studio folder, or as a page that needs no server",
-        "folder --out:maybe --web --runtime"),
-    cli.classifier: ("train the editing classifier, which labels a photo",
-        "--data --out --epochs:few --seed"),
-    cli.adversarial: ("train a conditional decoder on what its edits show (stage 2)",
-        "folder --data --out --steps:many --resume --device --seed"),
-    cli.morph: ("morph one face into another",
-        "photos:two -o --model --detail --size:height --seconds --steps --path --one-way"),
-    cli.edit: ("change attributes of faces: one picture, or a sheet of several",
-        "photos -o --model --detail --size:height --paste --set:edit --lock --method"),
-    cli.age: ("make faces older and younger: frames of one photo, a sheet of several",
-        "photos -o --model --detail --size:height --paste --seconds --years --method:age"),
-    cli.reconstruct: ("photos beside the decoder's pictures", "photos -o --model --size:height"),
-    cli.sample: ("faces of nobody", "-n -o --model --seed --temperature --age --gender --set:edit"),
-    cli.average: ("the average person without and with an attribute", "attribute -o --model"),
+COMMANDS: dict[Callable[[argparse.Namespace], None], str] = {  # what runs it → its options
+    cli.prepare: "source --archive --out --size --framing --mask --expose --workers --count --seed",
+    cli.recipes: "",
+    cli.train: "recipe --data:maybe --out --resume --epochs --batch --seed --set --grid "
+               "--classifier --monitor --device",
+    cli.run: "recipe --archive --out --epochs --batch --seed --set --device",
+    cli.evaluate: "folder --data --split-by --seed:split --no-pca --against --factors --edits "
+                  "--classifier-data --json",
+    cli.report: "runs -o:page --data:maybe",
+    cli.export: "folder --out:maybe --web --runtime",
+    cli.classifier: "--data --out --epochs:few --seed",
+    cli.adversarial: "folder --data --out --steps:many --resume --device --seed",
+    cli.morph: "photos:two -o --model --detail --size:height --seconds --steps --path --one-way",
+    cli.edit: "photos -o --model --detail --size:height --paste --set:edit --lock --method",
+    cli.age: "photos -o --model --detail --size:height --paste --seconds --years --method:age",
+    cli.reconstruct: "photos -o --model --size:height",
+    cli.sample: "-n -o --model --seed --temperature --age --gender --set:edit",
+    cli.average: "attribute -o --model",
 }  # fmt: skip
 
 
@@ -148,8 +135,8 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser("python -m facevae", description=facevae.__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    for run, (about, options) in COMMANDS.items():
-        made = commands.add_parser(run.__name__, help=about, description=about)
+    for run, options in COMMANDS.items():
+        made = commands.add_parser(run.__name__, help=run.__doc__, description=run.__doc__)
         made.set_defaults(run=run)
         for option in options.split():
             flag = option.partition(":")[0]

@@ -1,6 +1,5 @@
-"""What the commands of `python -m facevae` do; their options are in `facevae.__main__`."""
-
-from __future__ import annotations
+"""What the commands of `python -m facevae` do: their docstrings are the help, and their options
+are in `facevae.__main__`."""
 
 import json
 import shlex
@@ -15,12 +14,13 @@ from PIL import Image
 
 import facevae
 from facevae.imaging.images import save_animation, tile
-from facevae.io import write_text
+from facevae.io import explained, write_text
 
 PICTURE_SIZE = 256  # height of a written picture in pixels
 
 
 def prepare(args: Namespace) -> None:
+    """Prepare faces from an archive, folder or file into a folder."""
     faces = facevae.prepare(
         args.source, args.archive, args.out, args.size, args.framing, args.workers, args.count,
         args.seed, mask=args.mask, expose=args.expose,
@@ -33,11 +33,12 @@ def prepare(args: Namespace) -> None:
 
 
 def recipes(args: Namespace) -> None:
+    """List the named experiments."""
     for recipe in facevae.RECIPES.values():
         print(f"{recipe.name:20} {recipe.why}{f' ({recipe.note})' if recipe.note else ''}")
 
 
-def _recipe(args: Namespace) -> tuple[facevae.Recipe, list[str]]:
+def _recipe(args: Namespace) -> tuple["facevae.Recipe", list[str]]:
     """The recipe that a command names, changed as it wants, and the changes."""
     if args.recipe not in facevae.RECIPES:
         known = ", ".join(facevae.RECIPES)
@@ -49,14 +50,12 @@ def _recipe(args: Namespace) -> tuple[facevae.Recipe, list[str]]:
 
 
 def _check_device(name: str | None) -> None:
-    try:
+    with explained(ValueError, f"there is no device {name!r} here", "use cpu"):
         torch.empty(0, device=name or "cpu")
-    except (RuntimeError, AssertionError, ImportError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"there is no device {name!r} here ({reason}): use cpu") from error
 
 
 def train(args: Namespace) -> None:
+    """Train a recipe; on several GPUs by `accelerate launch -m facevae train …`."""
     from facevae.training.runs import train_grid
 
     recipe, settings = _recipe(args)
@@ -71,7 +70,7 @@ def train(args: Namespace) -> None:
 
 
 def run(args: Namespace) -> None:
-    """Prepare, train, evaluate and report a recipe; a step that is done is not done again."""
+    """Prepare, train, evaluate and report a recipe: what is done is not done again."""
     from facevae.evaluation import metrics, report
 
     recipe, out = _recipe(args)[0], Path(args.out)
@@ -91,7 +90,7 @@ def run(args: Namespace) -> None:
 
 
 def evaluate(args: Namespace) -> None:
-    """Held-out figures of a model, or of a studio's edits: tables, or JSON with `--json`."""
+    """Print held-out figures of a model, or with --edits of a studio's edits."""
     from facevae.evaluation import metrics
 
     faces, about = facevae.load_faces(args.data), Path(args.folder).parent / "recipe.json"
@@ -114,6 +113,7 @@ def evaluate(args: Namespace) -> None:
 
 
 def report(args: Namespace) -> None:
+    """Write a page about runs: curves, pictures, latents, metrics."""
     from facevae.evaluation import report as page
 
     data = [facevae.load_faces(folder) for folder in args.data]
@@ -122,7 +122,7 @@ def report(args: Namespace) -> None:
 
 
 def export(args: Namespace) -> None:
-    """A studio folder in float16, or a page that needs no server."""
+    """Write a model as a small studio folder, or as a page that needs no server."""
     if not (args.out or args.web):
         raise ValueError("say where to write: --out FOLDER or --web FOLDER")
     if args.out:
@@ -136,14 +136,15 @@ def export(args: Namespace) -> None:
 
 
 def classifier(args: Namespace) -> None:
-    """Train the editing classifier and print its held-out balanced accuracy."""
+    """Train the editing classifier, which labels a photo."""
     from facevae.config import ATTRIBUTES
-    from facevae.evaluation.classifier import held_out, label_matrix
+    from facevae.evaluation.classifier import held_out
+    from facevae.latents.diagnostics import known_labels
     from facevae.models.classifier import ClassifierConfig
     from facevae.training.classifier import train_classifier
 
     faces = facevae.load_faces(args.data)
-    names = [n for n in (*ATTRIBUTES, "Young") if (label_matrix(faces, [n]) >= 0).any()]
+    names = [n for n in (*ATTRIBUTES, "Young") if (known_labels(faces, [n]) >= 0).any()]
     if not names:
         raise ValueError("these faces carry no label to train on: prepare faces with CelebA's")
     config = ClassifierConfig(tuple(names), "age" in faces.labels, faces.framing)
@@ -156,6 +157,7 @@ def classifier(args: Namespace) -> None:
 
 
 def adversarial(args: Namespace) -> None:
+    """Train a conditional decoder on what its edits show (stage 2)."""
     from facevae.training.adversarial import train_edits
 
     _check_device(args.device)
@@ -166,6 +168,7 @@ def adversarial(args: Namespace) -> None:
 
 
 def morph(args: Namespace) -> None:
+    """Morph one face into another."""
     studio = facevae.Studio.load(args.model)
     a, b = (studio.read(photo) for photo in args.photos)
     frames = studio.morph_strip(a, b, args.steps, args.detail, args.path, _size(args))
@@ -174,23 +177,26 @@ def morph(args: Namespace) -> None:
 
 
 def edit(args: Namespace) -> None:
+    """Change attributes of faces: one picture, or a sheet of several."""
     how = (dict(args.set), args.detail, args.method, args.lock, _size(args), args.paste)
     _draw(args, lambda studio, face: [studio.edit(face, *how)])
 
 
 def age(args: Namespace) -> None:
+    """Make faces older and younger: frames of one photo, a sheet of several."""
     how = (args.detail, args.method, _size(args), args.paste)
     _draw(args, lambda studio, face: [studio.age(face, years, *how) for years in args.years])
 
 
 def reconstruct(args: Namespace) -> None:
+    """Show photos beside the decoder's pictures."""
     size = _size(args)
     _draw(args, lambda studio, face: [studio.edit(face, {}, size=size),
                                       studio.reconstruct(face, size)])  # fmt: skip
 
 
 def _draw(
-    args: Namespace, row: Callable[[facevae.Studio, facevae.Face], list[Image.Image]]
+    args: Namespace, row: Callable[["facevae.Studio", "facevae.Face"], list[Image.Image]]
 ) -> None:
     """A row of pictures of each photo: one row as frames, several as one sheet."""
     studio, rows, said = facevae.Studio.load(args.model), [], []
@@ -210,6 +216,7 @@ def _size(args: Namespace) -> int | None:
 
 
 def sample(args: Namespace) -> None:
+    """Draw faces of nobody."""
     studio = facevae.Studio.load(args.model)
     gender = {"male": 0, "female": 1}.get(args.gender)
     faces = studio.sample(args.n, args.seed, args.temperature, args.age, gender, dict(args.set))
@@ -218,6 +225,7 @@ def sample(args: Namespace) -> None:
 
 
 def average(args: Namespace) -> None:
+    """Draw the average person without and with an attribute."""
     studio = facevae.Studio.load(args.model)
     save_animation([tile([studio.average(args.attribute, has) for has in (False, True)])], args.out)
     print(f"{args.out}: the average person without and with {args.attribute}")

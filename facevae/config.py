@@ -1,10 +1,8 @@
 """What a model is made of (ModelConfig), how it is trained (Recipe), and the named experiments."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
@@ -41,7 +39,7 @@ class ModelConfig:
     sigma: Annotated[float, Field(gt=0)] | None = None  # in units of [0, 1]; None: the optimal one
 
     @model_validator(mode="after")
-    def _fits_together(self) -> ModelConfig:
+    def _fits_together(self) -> Self:
         stages, decoder, anchors = len(self.channels), len(self.decoder_channels), self.age_anchors
         side = min(self.image_shape[1:])
         if not 0 < stages <= side.bit_length():  # a side of 1 can be halved no more
@@ -98,11 +96,11 @@ class Recipe:
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     start: str = ""  # folder of a trained model to begin with, or hub:owner/name
 
-    def changed(self, **changes: Any) -> Recipe:
+    def changed(self, **changes: Any) -> Self:
         """A copy with some fields replaced."""
         return dataclasses.replace(self, **changes)
 
-    def with_settings(self, settings: Iterable[str]) -> Recipe:
+    def with_settings(self, settings: Iterable[str]) -> "Recipe":
         """A copy with fields set from texts: `beta=4`, `model.latents=64`, `model.channels=8,16`.
         Raises ValueError: a field is unknown or a value does not suit it, and which."""
         recipe = dataclasses.asdict(self)

@@ -1,7 +1,5 @@
 """Arrays in, matplotlib Figures out, without global state: what notebooks and report draw."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Any
 

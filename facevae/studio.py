@@ -1,12 +1,10 @@
 """Studio: everything that the app, the notebooks and the command line do with a photo."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from PIL import Image
@@ -39,8 +37,7 @@ class Studio:
         attributes: the names that `edit` takes: the model's conditions, then its directions.
         can_age, age_span: whether it draws ages, and which, in years.
         framing: of the faces that it reads. size: height of the model's picture.
-        whole_photos: whether there is `paste`: not where the model reads whole pictures.
-    """
+        whole_photos: whether there is `paste`: not where the model reads whole pictures."""
 
     def __init__(
         self, model: FaceVAE, statistics: LatentStatistics,
@@ -60,7 +57,7 @@ class Studio:
         self.size = config.image_shape[1]
 
     @classmethod
-    def load(cls, folder: str | Path = FOLDER) -> Studio:
+    def load(cls, folder: str | Path = FOLDER) -> Self:
         """Load any folder that `train` wrote, or `hub:owner/name`; NotAModel says why it fails."""
         folder = local(folder)
         model, statistics = FaceVAE.from_pretrained(folder), LatentStatistics.load(folder)
@@ -78,8 +75,7 @@ class Studio:
         """Find and encode the largest face in anything Pillow reads.
 
         `eyes`, two points (x, y) in pixels of the upright photo, say where it is without the
-        detector. Raises UnreadablePhoto or NoFaceFound: why, and what to do about it.
-        """
+        detector. Raises UnreadablePhoto or NoFaceFound: why, and what to do about it."""
         picture, shape = open_photo(photo), self._shape(None)
         found: dict[str, Any] = {"alignment": None}
         if self.whole_photos:
@@ -123,8 +119,7 @@ class Studio:
 
         Args:
             method: of directions, "mean" or "balanced" within strata of gender and age.
-            locked: attributes that must not move along, unless they are wanted.
-        """
+            locked: attributes that must not move along, unless they are wanted."""
         state = self.editor.moved((face.mean, face.condition), wanted, method, locked, face.years)
         return self._edited(face, state, detail, size, paste)
 
@@ -136,8 +131,7 @@ class Studio:
 
         Args:
             method: "condition" sets the model's condition; "vector" adds the difference between the
-                mean codes at `years` and at `face.years`. By default the first that it has.
-        """
+                mean codes at `years` and at `face.years`. By default the first that it has."""
         state = self.editor.aged((face.mean, face.condition), face.years, years, method)
         return self._edited(face, state, detail, size, paste)
 
@@ -148,8 +142,7 @@ class Studio:
         """The face at t on the way from a (0) to b (1); with `paste`, in a's whole photo.
 
         Args:
-            path: "linear" or "spherical". A condition is interpolated linearly.
-        """
+            path: "linear" or "spherical". A condition is interpolated linearly."""
         return self._morphed(a, b, [t], detail, path, size, paste)[0]
 
     def morph_strip(
@@ -172,16 +165,15 @@ class Studio:
             raise CannotDo(f"give a weight for each of the {len(faces)} faces, none below 0")
         parts = [(face, weight / total) for face, weight in zip(faces, weights, strict=True)]
         code = torch.stack([share * face.mean for face, share in parts]).sum(0)
-        mixed = [share * face.condition for face, share in parts if face.condition is not None]
-        decoded = self.model.decode(code, torch.stack(mixed).sum(0) if mixed else None)
-        return self._shown(parts, decoded, detail, size, paste)
+        condition = torch.stack([share * face.condition for face, share in parts]).sum(0)
+        return self._shown(parts, self.model.decode(code, condition), detail, size, paste)
 
     def draw_codes(
         self, n: int, seed: int = 0, temperature: float = 0.9, age: float | None = None,
         gender: int | None = None, attributes: Mapping[str, float] | None = None,
     ) -> State:  # fmt: skip
         """Codes (n, D) from the prior fitted to the training faces' codes, and the conditions
-        (n, K) that they suit, or None where the model has none; see `sample`."""
+        (n, K) that they suit; see `sample`."""
         if n < 1 or not math.isfinite(temperature):
             raise CannotDo("ask for at least one sample, at a finite temperature")
         wanted = dict(attributes or {}) | ({} if gender is None else {"Male": 1.0 - 2.0 * gender})
@@ -195,8 +187,7 @@ class Studio:
         """n faces of nobody.
 
         Args:
-            age: in years. gender: 0 male, 1 female. attributes: strengths, as `edit` takes them.
-        """
+            age: in years. gender: 0 male, 1 female. attributes: strengths, as `edit` takes them."""
         codes = self.draw_codes(n, seed, temperature, age, gender, attributes)
         return to_pil(self.model.decode(*codes))
 
@@ -206,13 +197,11 @@ class Studio:
 
     def _encode(
         self, image: Tensor, readings: Mapping[str, float]
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """A face's code, condition (by readings, or else by the probe) and decoder's picture."""
-        condition = None
-        if self.model.config.conditions:
-            condition = self.editor.condition(readings)
-            if not readings:
-                condition = self.editor.probe(self.model.encode(image, condition).mean)
+        condition = self.editor.condition(readings)
+        if self.model.config.conditions and not readings:
+            condition = self.editor.probe(self.model.encode(image, condition).mean)
         mean = self.model.encode(image, condition).mean
         return mean, condition, self.model.decode(mean, condition)
 
@@ -221,11 +210,10 @@ class Studio:
     ) -> Image.Image:
         """A face at another code or condition; its decoder's picture only where one changed."""
         (code, condition), after, hold = state, face.decoded, None
-        conditions = [c for c in (face.condition, condition) if c is not None]  # both or none
-        if not torch.equal(code, face.mean) or (conditions and not torch.equal(*conditions)):
+        if not (torch.equal(code, face.mean) and torch.equal(condition, face.condition)):
             if self.model.config.hold:
-                after, hold = self.model.decode_and_hold(code, conditions[1])
-                hold = soften(hold, self.model.distance(*conditions))
+                after, hold = self.model.decode_and_hold(code, condition)
+                hold = soften(hold, self.model.distance(face.condition, condition))
             else:
                 after = self.model.decode(code, condition)
         return self._shown([(face, 1.0)], after, detail, size, paste, hold)
@@ -237,10 +225,9 @@ class Studio:
         """The morph from a to b at each t."""
         if not all(0 <= t <= 1 for t in ts) or path not in PATHS:
             raise CannotDo(f"t runs from 0 to 1, and the path is one of {[*PATHS]}, not {path!r}")
-        t, conditions = torch.tensor(ts, dtype=torch.float32), None
-        if a.condition is not None and b.condition is not None:
-            conditions = PATHS["linear"](a.condition, b.condition, t)
-        decoded = self.model.decode(PATHS[path](a.mean, b.mean, t), conditions)  # (T, C, h, w)
+        t = torch.tensor(ts, dtype=torch.float32)
+        condition = PATHS["linear"](a.condition, b.condition, t)
+        decoded = self.model.decode(PATHS[path](a.mean, b.mean, t), condition)  # (T, C, h, w)
         return [self._shown([(a, 1 - at), (b, at)], picture, detail, size, paste)
                 for at, picture in zip(ts, decoded.split(1), strict=True)]  # fmt: skip
 

@@ -1,6 +1,5 @@
 """What tests share in a session: drawn faces, tiny trained runs, and where real faces may lie."""
 
-import json
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -8,12 +7,12 @@ from typing import NoReturn
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: its idle threads would spin
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # what is tested is small
 
-import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 from facevae.config import ModelConfig, Recipe  # noqa: E402
 from facevae.data.face_set import FaceSet  # noqa: E402
 from facevae.data.synthetic import draw_faces  # noqa: E402
+from tests.helpers import write_faces  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Recipe("tiny", "a test", ModelConfig(latents=8, channels=(8, 16, 32), blocks=0),
@@ -29,19 +28,13 @@ def missing(reason: str) -> NoReturn:
 @pytest.fixture(scope="session")
 def drawn_faces(tmp_path_factory) -> FaceSet:
     """300 drawn faces of 32×32 with their factors as labels, framing "face"."""
-    from facevae.data.prepare import prepare
-
-    folder = tmp_path_factory.mktemp("faces") / "drawn"
-    return prepare("synthetic", out=folder, size=32, count=300, progress=False)
+    return _drawn(32, 300, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def small_faces(tmp_path_factory) -> FaceSet:
     """120 drawn faces of 16×16, for many short runs."""
-    from facevae.data.prepare import prepare
-
-    folder = tmp_path_factory.mktemp("faces") / "small"
-    return prepare("synthetic", out=folder, size=16, count=120, progress=False)
+    return _drawn(16, 120, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
@@ -55,14 +48,8 @@ def small_run(small_faces, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def grey_faces(tmp_path_factory) -> FaceSet:
     """120 grey pictures of 28×20 without labels, framing "none", as Frey's film."""
-    folder = tmp_path_factory.mktemp("faces") / "grey"
-    folder.mkdir()
-    images = draw_faces(120, (28, 20), channels=1)[0]
-    np.save(folder / "images.npy", images)
-    np.savez(folder / "labels.npz", content=np.arange(120, dtype=np.uint64))
-    manifest = {"source": "frey", "options": {"framing": "none"}}
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-    return FaceSet(folder)
+    images, about = draw_faces(120, (28, 20), channels=1)[0], {"source": "frey"}
+    return write_faces(tmp_path_factory.mktemp("faces") / "grey", images, about)
 
 
 @pytest.fixture(scope="session")
@@ -83,6 +70,13 @@ def grey_run(grey_faces, tmp_path_factory) -> Path:
     """A run on `grey_faces`: grey, not square, no labels, whole pictures."""
     recipe = TINY.with_settings(["model.likelihood=bernoulli", "split_by=order"])
     return _trained(recipe, grey_faces, tmp_path_factory)
+
+
+def _drawn(size: int, count: int, tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
+    from facevae.data.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("faces") / "drawn"
+    return prepare("synthetic", out=folder, size=size, count=count, progress=False)
 
 
 def _trained(recipe: Recipe, faces: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:

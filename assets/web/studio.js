@@ -7,7 +7,7 @@ import { findFaces } from "./detect.js";
 
 const FULL_CHANGE = 0.5; // a condition that moves this far lets go of the photo as far as `hold` says
 const [YOUNG, OLD, MIN_SHIFT] = [22, 70, 15]; // years: where the attribute Young leads, and how far at least
-const [MIN_SHARE_INSIDE, MAX_NOSE_OFFSET] = [0.85, 0.55]; // of facevae/imaging/alignment.py
+const [MIN_SHARE_INSIDE, MAX_NOSE_OFFSET, SURE] = [0.85, 0.55, 0.99]; // of facevae/imaging/alignment.py
 const FEATHER = 0.12; // of a crop's side, over which an edit fades into the photo
 const MAX_PASTE_SIDE = 512; // pixels, of the face that is put back into its photo
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -17,16 +17,17 @@ export class NoFace extends Error {}
 export class Studio {
   #last = Promise.resolve(); // networks run one at a time
 
-  // `networks`: name → a function that gives a session of onnxruntime-web; `about`: studio.json;
-  // `tensors`: name → {shape, data}.
-  constructor(ort, about, tensors, networks) { Object.assign(this, { ort, ...about, tensors, networks }); }
+  // `about`: studio.json; `tensors`: name → {shape, data}; `network(name, failed)` gives a session of
+  // onnxruntime-web, another one where it has failed.
+  constructor(ort, about, tensors, network) { Object.assign(this, { ort, ...about, tensors, network }); }
 
   // A network's outputs, [{dims, data}]; each input is [data, dims].
   run(name, ...inputs) {
     const answer = this.#last.then(async () => {
-      const network = await this.networks[name]();
+      const network = await this.network(name);
       const feeds = inputs.map(([data, dims], i) => [network.inputNames[i], new this.ort.Tensor("float32", data, dims)]);
-      const outputs = await network.run(Object.fromEntries(feeds));
+      const given = Object.fromEntries(feeds);
+      const outputs = await network.run(given).catch(async () => (await this.network(name, true)).run(given));
       return network.outputNames.map((output) => outputs[output]);
     });
     this.#last = answer.catch(() => null);
@@ -43,13 +44,13 @@ export class Studio {
 
   // A face of a photo, found, or placed by two `eyes` or by an `alignment`.
   async read(photo, { eyes, alignment, points } = {}) {
-    let found = 1;
+    let [found, confidence] = [1, 1];
     if (!alignment) {
       let marks = eyes;
       if (!eyes) {
         const faces = await findFaces(photo, (name, planes, dims) => this.run(name, [planes, dims]));
         if (!faces.length) throw new NoFace("No face was found: show where the eyes are, or use another photo.");
-        [found, marks] = [faces.length, faces[0].points];
+        [found, marks, confidence] = [faces.length, faces[0].points, faces[0].confidence];
       }
       alignment = Alignment.fit(marks, this.template);
       if (!(alignment.side >= 8)) throw new Error("The face is too small to use: it needs more pixels.");
@@ -66,11 +67,11 @@ export class Studio {
     const condition = this.reads.length ? this.condition(readings) : this.probe(mean);
     const { picture: decoded } = await this.decode(mean, condition);
     const years = readings.age ?? this.ageOf(condition);
-    return { photo, alignment, points, found, mean, readings, condition, decoded, years, warning: this.#warning(photo, alignment, points) };
+    return { photo, alignment, points, found, mean, readings, condition, decoded, years, warning: this.#warning(photo, alignment, points, confidence) };
   }
 
-  // What makes a photo unfit: a face partly outside it, or seen from the side.
-  #warning(photo, alignment, points) {
+  // What makes a photo unfit: a face partly outside it, seen from the side, or covered.
+  #warning(photo, alignment, points, confidence) {
     const marks = (points || this.template).map((point) => alignment.toPixels(point));
     const [left, top, right, bottom] = Alignment.fit(marks, this.face).bounds();
     const share = (low, high, length) => Math.max(0, Math.min(high, length) - Math.max(low, 0)) / (high - low);
@@ -80,7 +81,8 @@ export class Studio {
     const [p, q] = [0, 1].map((axis) => marks[1][axis] - marks[0][axis]);
     const [x, y] = [0, 1].map((axis) => marks[2][axis] - (marks[0][axis] + marks[1][axis]) / 2);
     const turned = Math.abs(x * p + y * q) > MAX_NOSE_OFFSET * (p * p + q * q);
-    return turned ? "The face is turned to the side, and the model has learnt faces from the front: use a photo that shows both eyes." : "";
+    if (turned) return "The face is turned to the side, and the model has learnt faces from the front: use a photo that shows both eyes.";
+    return confidence < SURE ? "Something may cover a part of the face: use a photo that shows all of it." : "";
   }
 
   // The face at another age than was read.
@@ -187,20 +189,22 @@ export class Studio {
     return this.moved(state, { [name]: has ? 1 : -1 });
   }
 
-  // Codes of faces of nobody, and what they have: the same for the same seed.
+  // Codes of faces of nobody, and what they have: for a seed the same as Python's, of two or more.
   sampled(many, seed, temperature) {
-    const draw = uniform(seed);
+    const { share, normals } = generator(seed);
     const [weights, means, factors] = ["weights", "means", "factors"].map((name) => this.tensors[`prior_${name}`].data);
     const size = this.latents;
-    return Array.from({ length: many }, () => {
-      let [component, left] = [0, draw()];
-      while (component < weights.length - 1 && left > weights[component]) left -= weights[component++];
-      const noise = Float32Array.from({ length: size }, () => temperature * Math.sqrt(-2 * Math.log(1 - draw())) * Math.cos(2 * Math.PI * draw()));
-      const factor = ((component * size * size) % factors.length);
+    const components = Array.from({ length: many }, () => {
+      let left = share();
+      return Math.max(0, weights.findIndex((weight) => (left -= weight) <= 0));
+    });
+    const noise = normals(many * size);
+    return components.map((component, n) => {
+      const factor = (component * size * size) % factors.length; // or one for all
       const code = Float32Array.from({ length: size }, (_, i) => {
-        let sum = means[component * size + i];
-        for (let k = 0; k <= i; k++) sum += factors[factor + i * size + k] * noise[k];
-        return sum;
+        let sum = 0;
+        for (let k = 0; k <= i; k++) sum += factors[factor + i * size + k] * noise[n * size + k];
+        return means[component * size + i] + temperature * sum;
       });
       return { code, condition: this.likely(code) };
     });
@@ -232,8 +236,11 @@ export class Studio {
     return face.sized;
   }
 
-  // A decoder's picture with the detail of its faces, [[face, share], …], as ImageData.
-  shown(parts, { picture, hold }, detail, size) {
+  // A decoder's picture with the detail of its faces, [[face, share], …], as ImageData: alone or, without
+  // a size, in the first face's whole photo.
+  shown(parts, drawn, detail, size) { return size ? this.#framed(parts, drawn, detail, size) : this.#pasted(parts, drawn, detail); }
+
+  #framed(parts, { picture, hold }, detail, size) {
     const shown = enlarge(picture, this.size, size).slice();
     if (detail > 0) {
       const some = parts.filter(([, share]) => share > 0);
@@ -246,11 +253,11 @@ export class Studio {
     return toImage(shown, size);
   }
 
-  // The same in the first face's whole photo; a morph, which brings another background, fades over more.
-  pasted(parts, drawn, detail) {
+  // A morph, which brings another background, fades over more.
+  #pasted(parts, drawn, detail) {
     const [face, share] = parts[0];
     const size = Math.min(MAX_PASTE_SIDE, Math.max(this.size, Math.round(face.alignment.side)));
-    const { data } = this.shown(parts, drawn, detail, size);
+    const { data } = this.#framed(parts, drawn, detail, size);
     const frame = Float32Array.from({ length: 3 * size * size }, (_, i) => data[4 * (i % (size * size)) + Math.floor(i / (size * size))] / 255);
     const hold = drawn.hold || Float32Array.of(1);
     const kept = { planes: hold.map((value) => share * detail * value), size: Math.sqrt(hold.length) };
@@ -258,18 +265,33 @@ export class Studio {
   }
 
   // A face in another state, alone or, without a size, in its photo.
-  async show(face, state, detail, size) {
-    const drawn = await this.drawn(face, state);
-    return size ? this.shown([[face, 1]], drawn, detail, size) : this.pasted([[face, 1]], drawn, detail);
-  }
+  async show(face, state, detail, size) { return this.shown([[face, 1]], await this.drawn(face, state), detail, size); }
 }
 
-// Uniform in [0, 1), the same for the same seed: "mulberry32" by T. Ettinger, in the public domain.
-function uniform(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+// The numbers of torch.Generator().manual_seed(seed) on a CPU: a Mersenne twister (Matsumoto and Nishimura,
+// 1998), from which PyTorch makes normals in blocks of 16, by Box and Muller.
+function generator(seed) {
+  const state = new Uint32Array(624);
+  state.forEach((_, i) => (state[i] = i ? Math.imul(1812433253, state[i - 1] ^ (state[i - 1] >>> 30)) + i : seed));
+  let at = 0;
+  const bits = () => {
+    const [next, far] = [(at + 1) % 624, (at + 397) % 624];
+    const both = (state[at] & 0x80000000) | (state[next] & 0x7fffffff);
+    let mixed = (state[at] = state[far] ^ (both >>> 1) ^ (both & 1 && 0x9908b0df));
+    at = next;
+    mixed ^= mixed >>> 11;
+    mixed ^= (mixed << 7) & 0x9d2c5680;
+    mixed ^= (mixed << 15) & 0xefc60000;
+    return (mixed ^ (mixed >>> 18)) >>> 0;
   };
+  const share = () => ((bits() & 0x1fffff) * 2 ** 32 + bits()) / 2 ** 53; // uniform in [0, 1)
+  const normals = (many) => {
+    const uniform = Float64Array.from({ length: many }, () => (bits() & 0xffffff) / 2 ** 24);
+    return uniform.map((_, i) => {
+      const first = i - (i % 16) + (i % 8);
+      const [length, angle] = [Math.sqrt(-2 * Math.log(1 - uniform[first])), 2 * Math.PI * uniform[first + 8]];
+      return length * (i % 16 < 8 ? Math.cos(angle) : Math.sin(angle));
+    });
+  };
+  return { share, normals };
 }

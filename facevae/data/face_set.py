@@ -1,7 +1,5 @@
 """FaceSet: prepared faces on disk (uint8 array, labels, manifest), their splits and weights."""
 
-from __future__ import annotations
-
 import json
 from collections import ChainMap
 from collections.abc import Sequence
@@ -10,7 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
+
+from facevae.io import explained
 
 SPLITS = ("train", "val", "test")
 TRAIN, TRAIN_AND_VAL = 0.8, 0.9  # shares of the faces
@@ -31,17 +33,12 @@ class FaceSet:
                 f"{folder} holds no prepared faces: make them with "
                 f"`python -m facevae prepare SOURCE --out {folder}`"
             )
-        try:
-            self.manifest: dict[str, Any] = dict(
-                json.loads((self.folder / "manifest.json").read_text("utf-8"))
-            )
+        todo = "prepare these faces again, into another folder"
+        with explained(NotPrepared, f"{folder} is broken", todo):
+            text = (self.folder / "manifest.json").read_text("utf-8")
+            self.manifest: dict[str, Any] = dict(json.loads(text))
             self.images: np.ndarray = np.load(self.folder / "images.npy", mmap_mode="r")
             self.labels: dict[str, np.ndarray] = dict(np.load(self.folder / "labels.npz"))
-        except Exception as error:  # broken files raise of many kinds, BadZipFile among them
-            reason = str(error).partition("\n")[0]
-            raise NotPrepared(
-                f"{folder} is broken ({reason}): prepare these faces again, into another folder"
-            ) from error
 
     def __len__(self) -> int:
         return len(self.images)
@@ -67,8 +64,7 @@ class FaceSet:
 
         A face's place depends on its own picture and the seed alone; equal pictures, and those of
         one `person`, stay together, and a test folder that the source brought (label `part`) stays
-        the test set. `by="order"` cuts the rows in sequence, as the frames of a film need it.
-        """
+        the test set. `by="order"` cuts the rows in sequence, as the frames of a film need it."""
         if by == "order":
             ends = np.rint(np.multiply((TRAIN, TRAIN_AND_VAL), len(self))).astype(int)
             return dict(zip(SPLITS, np.split(np.arange(len(self)), ends), strict=True))
@@ -87,24 +83,22 @@ class FaceSet:
         group, person = self.labels["content"], self.labels.get("person")
         if person is None:
             return group
-        _, picture = np.unique(group, return_inverse=True)
-        _, owner = np.unique(person, return_inverse=True)
-        unknown = person == "" if person.dtype.kind == "U" else person < 0
-        owner = np.where(unknown, len(person) + picture, owner)  # then it is a person of its own
-        before = np.zeros_like(group)
-        while (before != group).any():  # one picture of two people ties all of theirs
-            before = group
-            for key in (picture, owner):
-                least = np.full(key.max() + 1, np.iinfo(np.uint64).max, np.uint64)
-                np.minimum.at(least, key, group)
-                group = least[key]
-        return group
+        pictures, picture = np.unique(group, return_inverse=True)
+        people, owner = np.unique(person, return_inverse=True)
+        known = person != "" if person.dtype.kind == "U" else person >= 0
+        # one picture of two people ties all of theirs
+        nodes, ties = len(pictures) + len(people), (picture[known], len(pictures) + owner[known])
+        graph = coo_array((np.ones(known.sum()), ties), (nodes, nodes))
+        component = connected_components(graph, directed=False)[1][picture]
+        least = np.full(nodes, np.iinfo(np.uint64).max, np.uint64)
+        np.minimum.at(least, component, group)
+        return least[component]
 
     def conditions(self, names: Sequence[str]) -> np.ndarray:
         """(N, K) float32 for a conditional model: age in centuries, others 0 or 1; NaN unknown.
         ValueError: the faces carry no such label in numbers."""
         columns = [self._known(name) / (100 if name == "age" else 1) for name in names]
-        return np.stack(columns, axis=1, dtype=np.float32)
+        return np.array(columns, np.float32).reshape(len(names), len(self)).T
 
     def balanced_weights(self, label: str = "age", bins: int = 9) -> np.ndarray:
         """(N,) sampling weights, mean 1, that make `bins` equal ranges of a label equally likely,
@@ -133,8 +127,8 @@ class JoinedFaceSet(FaceSet):
     def __init__(self, *parts: FaceSet) -> None:
         manifests = [part.manifest for part in parts]
         options = [manifest.get("options", {}) for manifest in manifests]
-        normalized = [(one.get("mask", False), one.get("expose", False)) for one in options]
-        kinds = {(p.image_shape, p.framing, n) for p, n in zip(parts, normalized, strict=True)}
+        kinds = {(part.image_shape, part.framing, bool(own.get("mask")), bool(own.get("expose")))
+                 for part, own in zip(parts, options, strict=True)}  # fmt: skip
         classes = {tuple(named) for one in manifests if (named := one.get("classes"))}
         if len(kinds) != 1 or len(classes) > 1:
             raise ValueError(f"sets of different kinds cannot be joined: {[*kinds]}, {[*classes]}")
@@ -174,9 +168,6 @@ class _Rows:
             here = (rows >= start) & (rows < start + len(array))
             found[here] = array[rows[here] - start]
         return found
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return self[:].astype(dtype or self.dtype, copy=False)
 
 
 def load_faces(source: str | Path | Sequence[str | Path], root: str | Path = "data") -> FaceSet:

@@ -1,9 +1,6 @@
 """Normalization of an aligned crop (framing `face`): grey out the background, even the light.
 
-A model that was trained on normalized faces must be given normalized crops.
-"""
-
-from __future__ import annotations
+A model that was trained on normalized faces must be given normalized crops."""
 
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Preparation: any source → a FaceSet folder, on all cores, resumable."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import itertools
@@ -50,8 +48,7 @@ def prepare(
             pictures without one, "none" takes a centred square. Frey Face, drawn and sampled
             faces have their own framing.
         mask, expose: grey out the background, even the light; see `normalization`.
-    Raises BadSource, NotPrepared: what is wrong and what to do.
-    """
+    Raises BadSource, NotPrepared: what is wrong and what to do."""
     if not 8 <= size <= 1024 or count < 1 or framing not in FRAMINGS:
         raise BadSource(
             f"{count} faces of {size} pixels in the framing {framing!r}: ask for 1 or more, for 8 "
@@ -199,7 +196,7 @@ def _drawn(count: int, size: int, seed: int) -> Iterator[Item]:
         yield Item("", image.copy, {name: values[i].item() for name, values in factors.items()})
 
 
-def _sampled(studio: facevae.Studio, size: int, count: int, seed: int) -> Iterator[Item]:
+def _sampled(studio: "facevae.Studio", size: int, count: int, seed: int) -> Iterator[Item]:
     """Faces (S, S, 3) of nobody, labelled with the conditions that were asked for."""
     conditions, rng = studio.model.config.conditions, np.random.default_rng(seed)
     known = {"Male" if name == "gender" else name for name in conditions}

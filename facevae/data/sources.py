@@ -1,9 +1,6 @@
 """Sources of faces: an archive's path → pictures, not yet read, with their labels (unknown: −1).
 
-Each source notes for the manifest what the labels do not tell, and the `total` of its pictures.
-"""
-
-from __future__ import annotations
+Each source notes for the manifest what the labels do not tell, and the `total` of its pictures."""
 
 import csv
 import io
@@ -16,7 +13,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
-from facevae.io import first_line
+from facevae.io import explained
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MAX_PICTURE_BYTES = 64 << 20
@@ -48,14 +45,12 @@ def open_archive(path: Path, notes: dict) -> tuple[Files, list[str]]:
     if not path.exists():
         raise BadSource(f"there is no folder or archive {path}: check the path")
     files: Files = {}
-    try:
+    what = f"{path} is neither a folder nor a whole .tar, .tar.gz or .zip"
+    with explained(BadSource, what, "download it again"):
         for name, size, read in _members(path):
             parts = PurePosixPath(name).parts
             if not parts[-1].startswith(".") and "__MACOSX" not in parts:
                 files[name] = partial(_checked, size, read)
-    except Exception as error:  # damage raises of many kinds, zlib's and struct's among them
-        what = f"{path} is neither a folder nor a whole .tar, .tar.gz or .zip"
-        raise BadSource(f"{what} ({first_line(error)}): download it again") from error
     pictures = [name for name in files if name.lower().endswith(PICTURES)]
     if not pictures:
         raise BadSource(f"{path} holds no pictures: if it holds archives, unpack them")
@@ -81,10 +76,8 @@ def _members(path: Path) -> Iterator[tuple[str, int, Callable[[], bytes]]]:
 def _checked(size: int, read: Callable[[], bytes]) -> bytes:
     if size > MAX_PICTURE_BYTES:
         raise OSError(f"{size} bytes are too many for one picture")
-    try:
+    with explained(OSError, "it cannot be read", "download it again"):
         return read()
-    except Exception as error:  # as above; a missing password is another kind
-        raise OSError(f"it cannot be read: {first_line(error)}") from error
 
 
 def _text(files: Files, ending: str, needed: bool = True) -> str:
@@ -92,10 +85,8 @@ def _text(files: Files, ending: str, needed: bool = True) -> str:
     name = next((name for name in files if name.lower().endswith(ending)), "")
     if needed and not name:
         raise BadSource(f"there is no file that ends in {ending}: check the layout of the archive")
-    try:
+    with explained(BadSource, f"{name} is not UTF-8 text", "save it as UTF-8"):
         return files[name]().decode("utf-8-sig") if name else ""
-    except UnicodeDecodeError as error:
-        raise BadSource(f"{name} is not UTF-8 text: save it as UTF-8") from error
 
 
 def utkface(path: Path, notes: dict) -> Iterator[Item]:
@@ -155,10 +146,9 @@ def morph2(path: Path, notes: dict) -> Iterator[Item]:
     """Pictures and a CSV of MORPH-2's columns: a picture's path, age, gender (M or F), perhaps
     the person. All-Age-Faces comes in the same shape."""
     files, pictures = open_archive(path, notes)
-    try:
-        header, *rows = [*csv.reader(io.StringIO(_text(files, ".csv"), newline=None))] or [[]]
-    except csv.Error as error:
-        raise BadSource(f"the CSV of {path} cannot be read ({error}): save it again") from error
+    text = _text(files, ".csv")
+    with explained(BadSource, f"the CSV of {path} cannot be read", "save it again"):
+        header, *rows = [*csv.reader(io.StringIO(text, newline=None))] or [[]]
     header = [name.strip().lower() for name in header]
     places = {label: next((header.index(name) for name in usual if name in header), -1)
               for label, usual in COLUMNS.items()}  # fmt: skip
@@ -195,10 +185,8 @@ def frey(path: Path, notes: dict) -> Iterator[Item]:
     """frey_rawface.mat: `ff`, uint8, 560 × 1965, a column a frame of 28 × 20."""
     from scipy.io import loadmat
 
-    try:
+    with explained(BadSource, f"{path} is not frey_rawface.mat", "download it again"):
         frames = loadmat(path)["ff"].astype("uint8", casting="no").T.reshape(-1, 28, 20, 1)
-    except Exception as error:  # scipy raises of many kinds, zlib's and struct's among them
-        raise BadSource(f"{path} is not frey_rawface.mat ({first_line(error)})") from error
     notes["total"] = len(frames)
     for i, frame in enumerate(frames):
         yield Item(f"frame{i:04d}", frame.copy)
@@ -208,11 +196,9 @@ def hub(name: str, notes: dict) -> Iterator[Item]:
     """Any Hugging Face dataset with an image column (a local folder of parquet files too)."""
     import datasets
 
-    try:
+    with explained(BadSource, f"{name} cannot be loaded as pictures", "check its name and columns"):
         rows = datasets.load_dataset(name, split="train")
         image = next(c for c, kind in rows.features.items() if isinstance(kind, datasets.Image))
-    except Exception as error:  # the library raises of many kinds for what it cannot load
-        raise BadSource(f"{name} cannot be loaded as pictures: {first_line(error)}") from error
     notes["total"] = len(rows)
     for i, row in enumerate(rows.cast_column(image, datasets.Image(decode=False))):
         picture = row.pop(image)

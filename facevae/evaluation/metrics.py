@@ -1,7 +1,5 @@
 """How near pictures are, what a model and its baselines make of unseen faces, and tables of it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -17,6 +15,7 @@ from torch.nn import functional as F
 from facevae.config import ModelConfig
 from facevae.data.face_set import FaceSet, evenly
 from facevae.evaluation.disentanglement import scores
+from facevae.io import explained
 from facevae.latents.diagnostics import by_kl, encoded
 from facevae.models.vae import FaceVAE
 
@@ -109,13 +108,11 @@ def pca(faces: FaceSet, rows: np.ndarray, components: int) -> Baseline:
 
 def autoencoder_kl(name: str) -> Baseline:
     """A pretrained `AutoencoderKL`: `diffusers:` and its folder or its name on the Hub."""
-    try:
+    todo = "check its name, and `pip install diffusers`"
+    with explained(ValueError, f"{name} is no AutoencoderKL that diffusers finds", todo):
         from diffusers import AutoencoderKL
 
         model = AutoencoderKL.from_pretrained(name.removeprefix("diffusers:")).eval()
-    except (ImportError, OSError, ValueError) as error:
-        raise ValueError(f"{name} is no AutoencoderKL that diffusers finds, or `pip install "
-                         f"diffusers` is still to do ({error})") from error  # fmt: skip
 
     def reconstruct(images: Tensor) -> Tensor:
         colour = images.expand(-1, model.config.in_channels, -1, -1)
@@ -126,10 +123,8 @@ def autoencoder_kl(name: str) -> Baseline:
     return reconstruct
 
 
-def labelled(model: FaceVAE, faces: FaceSet, rows: np.ndarray) -> tuple[np.ndarray, Tensor | None]:
-    """Those of rows whose conditions are known, and these (M, K); None if the model has none."""
-    if not model.config.conditions:
-        return rows, None
+def labelled(model: FaceVAE, faces: FaceSet, rows: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    """Those of rows whose conditions are known, and these (M, K)."""
     given = torch.from_numpy(faces.conditions(model.config.conditions)[rows])
     known = ~given.isnan().any(dim=1)
     return rows[known.numpy()], given[known]

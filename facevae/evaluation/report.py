@@ -1,7 +1,5 @@
 """One self-contained HTML page about one or several training runs; its text is in the template."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json
@@ -63,12 +61,11 @@ def _of_faces(studio: Studio, recipe: dict, faces: FaceSet) -> dict[str, Any]:
     rows, given = metrics.labelled(model, faces, faces.split(split[0], by=split[1])["test"])
     posterior = metrics.posteriors(model, faces, rows, given)
     kl, some = posterior.kl_per_latent(), evenly(np.arange(len(rows)), SHOWN)
-    decoded = model.decode(posterior.mean[some], None if given is None else given[some])
-    average, traversals = None if given is None else given.mean(dim=0, keepdim=True), {}
+    decoded = model.decode(posterior.mean[some], given[some])
+    average, traversals = given.mean(dim=0, keepdim=True), {}
     for latent in by_kl(kl):
         path = traversal(posterior.mean, latent)
-        condition = None if average is None else average.expand(len(path), -1)
-        strip = _uri(tile(to_pil(model.decode(path, condition))))
+        strip = _uri(tile(to_pil(model.decode(path, average.expand(len(path), -1)))))
         traversals[f"latent {latent}, {kl[:, latent].mean():.2f} nats"] = strip
     columns = {name: values[rows] for name, values in faces.labels.items()
                if values.dtype.kind in "if" and len(np.unique(values[rows])) > 1}  # fmt: skip

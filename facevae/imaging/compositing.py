@@ -1,10 +1,7 @@
 """Compositing: what is shown of a face, at the photo's own resolution, alone or in its photo.
 
 shown = decode(z, y′) + detail · hold · (photo − decode(z, y)): `hold`, 1 where the model draws
-none, is the share of the photo's own detail that stays. `morphing` mixes that of several photos.
-"""
-
-from __future__ import annotations
+none, is the share of the photo's own detail that stays. `morphing` mixes that of several photos."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -34,7 +31,7 @@ class Face:
     crop: Image.Image  # aligned, at the model's size, RGB or grey
     image: Tensor  # the same, (1, C, H, W)
     mean: Tensor  # (1, D), the posterior mean
-    condition: Tensor | None  # (1, K), the condition that the model was given
+    condition: Tensor  # (1, K), the condition that the model was given; K = 0: it takes none
     decoded: Tensor  # (1, C, H, W), decode(mean, condition)
     points: Tensor | None = None  # (5, 2), landmarks as fractions of the crop's side, where known
     faces_found: int = 1  # in the photo
@@ -83,8 +80,7 @@ def paste_back(face: Face, shown: Image.Image, kept: Tensor, feather: float) -> 
     """The whole photo with what is shown of its face, faded in over `feather` of the crop's side.
 
     Pixels outside keep their bits; a grey picture adds its change to all three colours. `kept`
-    tells how much stays of the photo's detail beyond the resolution of `shown`.
-    """
+    tells how much stays of the photo's detail beyond the resolution of `shown`."""
     photo, alignment = face.photo, face.alignment
     if alignment is None:
         raise CannotDo("this model reads whole pictures: there is no photo around the face")

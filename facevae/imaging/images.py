@@ -1,7 +1,5 @@
 """Conversion of tensors to pictures and back; sheets, strips, GIF, WebP and MP4 of pictures."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,8 +44,7 @@ def save_animation(
     """Write frames as .gif, .webp or .mp4 (H.264), or as a .png strip.
 
     One pass takes `seconds`, or as long as a GIF or WebP needs; `pingpong` plays back to the
-    first frame. ValueError: the suffix is another, or there are no frames.
-    """
+    first frame. ValueError: the suffix is another, or there are no frames."""
     path, frames = Path(path), list(frames)
     kind = path.suffix.lower()
     if kind not in ANIMATIONS:

@@ -2,10 +2,7 @@
 
 Residuals (photo minus decoder's picture) that are merely faded show two mouths half way. Here each
 is warped until its landmarks stand where the morph's stand; where they still differ much, the
-change is quick and the strongest stays past the middle.
-"""
-
-from __future__ import annotations
+change is quick and the strongest stays past the middle."""
 
 import numpy as np
 import torch
@@ -25,8 +22,7 @@ STEEPEST, STAYS = 4.0, 6.0  # where all is unlike: power of the fade, odds of th
 def mix_residuals(residuals: Tensor, shares: Tensor, points: Tensor | None = None) -> Tensor:
     """Residuals (F, C, H, W) of faces in shares (F,), sum 1, as one; of a single face, to the bit.
 
-    `points` (F, K, 2) are landmarks as fractions of the sides; without, nothing is warped.
-    """
+    `points` (F, K, 2) are landmarks as fractions of the sides; without, nothing is warped."""
     if len(residuals) == 1:
         return residuals
     # the strongest is chosen for the whole face: half of either's glasses would be worse than both
@@ -49,8 +45,7 @@ def warp(images: Tensor, points: Tensor, shifts: Tensor) -> Tensor:
     """Images (1, C, H, W) sampled at x + s(x): s is `shifts` at `points`, both (K, 2) as fractions
     of the sides, zero at the border, and between a thin-plate spline, the field that bends least.
 
-    Source: Bookstein, "Principal warps", PAMI 1989.
-    """
+    Source: Bookstein, "Principal warps", PAMI 1989."""
     from scipy.interpolate import RBFInterpolator
 
     height, width = images.shape[-2:]

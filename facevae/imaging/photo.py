@@ -1,7 +1,5 @@
 """Photos of users: any picture file → an upright RGB picture, or an error in one sentence."""
 
-from __future__ import annotations
-
 import io
 import os
 from contextlib import suppress
@@ -28,8 +26,7 @@ def open_photo(photo: PhotoLike, max_side: int = MAX_SIDE) -> Image.Image:
 
     Applies EXIF rotation, converts an embedded colour profile to sRGB, lays transparency over
     white, scales 16-bit levels, takes the first frame of an animation, and shrinks a side over
-    `max_side` pixels to it. Raises UnreadablePhoto: what is wrong and what to do about it.
-    """
+    `max_side` pixels to it. Raises UnreadablePhoto: what is wrong and what to do about it."""
     name = Path(photo).name if isinstance(photo, str | os.PathLike) else "the photo"
     try:
         given = Image.fromarray(photo) if isinstance(photo, np.ndarray) else photo

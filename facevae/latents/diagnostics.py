@@ -1,22 +1,22 @@
 """Statistics of codes: what a studio needs of a model's training faces; active latents, maps."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
-from facevae import io
 from facevae.data.face_set import FaceSet
+from facevae.io import Pair
 from facevae.models.gaussian import Gaussian
 from facevae.models.priors import MixturePrior
 from facevae.models.vae import FaceVAE, age_weights
 
-FORMAT = 1  # of studio.json
+FILES = Pair("studio.json", "studio.safetensors", 1, "statistics of training faces",
+             "give the folder best/ of a run that `python -m facevae train` finished")  # fmt: skip
 MAX_FACES = 8000  # that are encoded
 MIN_CLASS_SIZE = 8  # faces with a label, and without; fewer give no direction
 AGE_EDGES = (0, 6, 13, 20, 30, 40, 50, 60, 70, 121)  # years: a band is from one to under the next
@@ -45,13 +45,11 @@ class LatentStatistics:
         """Encode rows of prepared faces (at most MAX_FACES, drawn by the seed) and count."""
         if len(rows) > MAX_FACES:
             rows = np.sort(np.random.default_rng(seed).choice(rows, MAX_FACES, replace=False))
-        names, given = model.config.conditions, torch.empty(len(rows), 0)
-        if names:
-            given = torch.from_numpy(faces.conditions(names)[rows])  # (N, K), NaN where unknown
+        given = torch.from_numpy(faces.conditions(model.config.conditions)[rows])  # NaN: unknown
         mean = given.nanmean(dim=0)  # (K,)
         codes = encoded(model, faces, rows, torch.where(given.isnan(), mean, given)).mean  # (N, D)
         alike = codes  # under one condition
-        if names and model.config.condition_encoder:
+        if len(mean) and model.config.condition_encoder:
             alike = encoded(model, faces, rows, mean.expand_as(given)).mean
         years = faces.labels.get("age", np.full(len(faces), -1))[rows]
         band = np.digitize(years, AGE_EDGES)  # 0: unknown
@@ -86,30 +84,18 @@ class LatentStatistics:
         """Write `studio.json` and `studio.safetensors`."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
         tensors |= {f"prior.{name}": tensor for name, tensor in vars(self.prior).items()}
-        io.write_safetensors(Path(folder, "studio.safetensors"), tensors)
         about = {name: getattr(self, name) for name in ("framing", "source", "labels")}
-        text = json.dumps({"format": FORMAT} | about, indent=1, ensure_ascii=False)
-        io.write_text(Path(folder, "studio.json"), text + "\n")
+        FILES.write(folder, about, tensors)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; NotAModel: a file is missing, foreign or broken, and which."""
-        try:
-            folder = io.local(folder)
-            about = json.loads((folder / "studio.json").read_text(encoding="utf-8"))
-            if about.pop("format") != FORMAT:
-                raise ValueError(f"its studio.json is not of format {FORMAT}")
-            tensors = load_file(folder / "studio.safetensors")
+        with FILES.reading(folder) as (about, tensors):
             prior = {n[6:]: tensors.pop(n) for n in [*tensors] if n.startswith("prior.")}
             about["labels"], about["prior"] = tuple(about["labels"]), MixturePrior(**prior)
             found = cls(**about | tensors)
             if not len(found.labels) == len(found.with_label) == len(found.balanced):
                 raise ValueError("its tensors do not fit its labels")
-        except Exception as error:  # foreign files raise nearly every kind
-            reason = str(error).partition("\n")[0]
-            said = f"{folder} holds no statistics of training faces that can be read ({reason})"
-            todo = "give the folder best/ of a run that `python -m facevae train` finished"
-            raise io.NotAModel(f"{said}: {todo}") from error
         return found
 
 
@@ -120,7 +106,7 @@ def encoded(
     """The posteriors, (N, D) on the CPU, of rows of prepared faces under conditions (N, K)."""
     device, found = model.eval().variance.device, []
     for part in torch.arange(len(rows)).split(256):
-        given = condition[part].to(device) if condition is not None and len(condition.T) else None
+        given = None if condition is None else condition[part].to(device)
         posterior = model.encode(faces.tensor(rows[part]).to(device), given)
         found.append(Gaussian(posterior.mean.cpu(), posterior.logvar.cpu()))
     return Gaussian.cat(found)
@@ -147,6 +133,14 @@ def binary_labels(faces: FaceSet) -> dict[str, np.ndarray]:
         for number in range(len(classes) == 2, len(classes)):  # of two, the second says it all
             found[classes[number]] = np.where(numbers < 0, -1, numbers == number)
     return found
+
+
+def known_labels(faces: FaceSet, names: Sequence[str]) -> np.ndarray:
+    """(N, K) float32 by CelebA's names: 0 or 1, years of `age`; NaN where it is unknown."""
+    found, unknown = binary_labels(faces), np.full(len(faces), -1)
+    found["age"] = faces.labels.get("age", unknown)
+    table = np.stack([found.get(name, unknown) for name in names], axis=1).astype(np.float32)
+    return np.where(table < 0, np.nan, table)
 
 
 def _balanced(codes: Tensor, values: np.ndarray, strata: np.ndarray) -> Tensor:

@@ -1,7 +1,6 @@
 """Edits of codes and conditions: an attribute that is a condition of the model is set there; any
 other has a direction, which is added to the code. In its unit the mean codes with and without the
-attribute stand at +1 and −1.
-"""
+attribute stand at +1 and −1."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +22,7 @@ MAX_STRENGTH = 2.0
 MIN_LEFT_OVER = 0.2  # of a direction's length; when locks leave less, what is left is chance
 YOUNG, OLD = 22.0, 70.0  # years, at strength 1 and −1 of the attribute Young …
 MIN_SHIFT = 15.0  # … and at least so many years from the face's own age
-State = tuple[Tensor, Tensor | None]  # codes (N, D), and conditions (N, K) where a model has them
+State = tuple[Tensor, Tensor]  # codes (N, D) and conditions (N, K); K = 0: the model has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,11 +114,10 @@ class Editor:
         if method not in METHODS:
             raise CannotDo(f"the method {method!r} is unknown: use one of {', '.join(METHODS)}")
         directions, (code, condition) = self.directions[method], state
-        if condition is not None:
-            columns = {c: wanted[n] for n, c in self.columns.items() if n in wanted}
-            columns |= {"gender": -columns["gender"]} if "gender" in columns else {}
-            fixed = [self.columns[name] for name in locked if name in self.columns]
-            condition = changed(self.conditions, condition, columns, fixed)
+        columns = {c: wanted[n] for n, c in self.columns.items() if n in wanted}
+        columns |= {"gender": -columns["gender"]} if "gender" in columns else {}
+        fixed = [self.columns[name] for name in locked if name in self.columns]
+        condition = changed(self.conditions, condition, columns, fixed)
         for name, strength in wanted.items():
             if name in directions:
                 others = [directions[n] for n in locked if n in directions and n not in wanted]
@@ -147,7 +145,7 @@ class Editor:
         if not goal.isfinite().all() or not math.isfinite(own or 0.0):
             raise CannotDo("an age is a finite number of years")
         goal = goal.clamp(*self.age_span)
-        if method == "vector" or condition is None:
+        if method == "vector":
             there, here = map(self.statistics.age_code, (goal, self.years(state, own)))
             return code + (there - here), condition
         condition = condition.clone()
@@ -159,7 +157,7 @@ class Editor:
         code, condition = state
         if known is not None:
             return torch.full((len(code),), float(known))
-        if condition is not None and "age" in self.conditions:
+        if "age" in self.conditions:
             return 100 * condition[:, self.conditions.index("age")]
         return self.statistics.estimated_age(code)
 
@@ -171,18 +169,16 @@ class Editor:
     def average(self, name: str, has: bool) -> State:
         """The code (1, D) and condition of the average person with an attribute, or without."""
         code = self.statistics.prior.moments()[0][None]
-        condition = self.statistics.mean_condition[None] if self.conditions else None
+        condition = self.statistics.mean_condition[None]
         if direction := self.directions["mean"].get(name):
             return (direction.has if has else direction.lacks)[None], condition
         return self.moved((code, condition), {name: 1.0 if has else -1.0})
 
-    def probe(self, codes: Tensor, binary: bool = False) -> Tensor | None:
-        """Conditions (N, K) as the linear probe reads them from codes (N, D); None without any.
-        `binary` rounds attributes, since half an attribute is none."""
-        if not self.conditions:
-            return None
+    def probe(self, codes: Tensor, binary: bool = False) -> Tensor:
+        """Conditions (N, K) as the linear probe reads them from codes (N, D); `binary` rounds
+        attributes, since half an attribute is none."""
         read = (codes @ self.statistics.probe[:-1] + self.statistics.probe[-1]).clamp(0, 1)
-        ages = torch.tensor([name == "age" for name in self.conditions])
+        ages = torch.tensor([name == "age" for name in self.conditions], dtype=torch.bool)
         return torch.where(ages, read, read.round()) if binary else read
 
     def condition(self, readings: Mapping[str, float]) -> Tensor:
@@ -191,10 +187,9 @@ class Editor:
         known |= {"gender": 1 - known.get("Male", 0.0), "age": known.get("age", 0.0) / 100}
         return torch.tensor([[known[name] for name in self.conditions]])
 
-    def readings(self, condition: Tensor | None) -> dict[str, float]:
+    def readings(self, condition: Tensor) -> dict[str, float]:
         """The inverse of `condition`, for one face: attributes in [0, 1], and `age` in years."""
-        values = [] if condition is None else condition[0].tolist()
-        found = dict(zip(self.conditions, values, strict=False))
+        found = dict(zip(self.conditions, condition[0].tolist(), strict=True))
         if "gender" in found:
             found["Male"] = 1 - found.pop("gender")
         return found | ({"age": 100 * found["age"]} if "age" in found else {})

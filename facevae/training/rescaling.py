@@ -1,7 +1,5 @@
 """Exact rescaling of a trained VAE: its codes fill N(0, I), and every picture stays as it was."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -1,7 +1,5 @@
 """`train` and `train_grid`: from a recipe and prepared faces to folders that a studio opens."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import itertools
@@ -21,7 +19,7 @@ from facevae.data.face_set import FaceSet
 from facevae.imaging.alignment import locate
 from facevae.imaging.images import tile, to_pil, to_tensor
 from facevae.imaging.photo import PhotoLike, open_photo
-from facevae.io import claim, replacing, write_text
+from facevae.io import claim, explained, replacing, write_text
 from facevae.latents.diagnostics import LatentStatistics
 from facevae.latents.paths import linear
 from facevae.models.classifier import AttributeClassifier
@@ -107,15 +105,14 @@ def new_model(recipe: Recipe, image_shape: tuple[int, int, int]) -> FaceVAE:
             return FaceVAE(config)
     model = FaceVAE.from_pretrained(recipe.start)
     theirs, ours = dataclasses.asdict(model.config), dataclasses.asdict(config)
-    other = ", ".join(name for name in ours if theirs[name] != ours[name])
-    if other:
+    if other := ", ".join(name for name in ours if theirs[name] != ours[name]):
         raise ValueError(f"{recipe.start} has another {other} than the recipe: change it by --set")
     return model.requires_grad_(True)
 
 
 def monitor_pair(
     batches: Batches, photos: Sequence[PhotoLike] | None = None
-) -> tuple[Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor]:
     """Two faces to watch (2, C, H, W) and their conditions (2, K): of validation, or two photos,
     under the mean condition of training."""
     if photos is None:
@@ -125,21 +122,20 @@ def monitor_pair(
     from facevae.imaging.compositing import crop_of  # brings torchvision, which takes seconds
 
     framing, (channels, *shape) = batches.faces.framing, batches.faces.image_shape
-    mode, condition, crops = "L" if channels == 1 else "RGB", batches.conditions, []
+    mode, crops = "L" if channels == 1 else "RGB", []
     for photo in map(open_photo, photos):
         place = None if framing == "none" else locate(photo, framing).alignment
         crops.append(crop_of(photo, place, (shape[0], shape[1]), mode))
-    if condition is not None:
-        condition = condition[batches.rows["train"]].mean(dim=0).repeat(2, 1).to(batches.device)
-    return to_tensor(crops).to(batches.device), condition
+    condition = batches.conditions[batches.rows["train"]].mean(dim=0).repeat(2, 1)
+    return to_tensor(crops).to(batches.device), condition.to(batches.device)
 
 
 @torch.inference_mode()
-def morph_strip(model: FaceVAE, images: Tensor, condition: Tensor | None) -> Image.Image:
+def morph_strip(model: FaceVAE, images: Tensor, condition: Tensor) -> Image.Image:
     """The first of two pictures, seven steps of the decoder's morph to the second, and that."""
     means, t = model.eval().encode(images, condition).mean, torch.linspace(0, 1, 7)
-    between = None if condition is None else linear(condition[:1], condition[1:], t)
-    morph = model.decode(linear(means[:1], means[1:], t), between)  # (7, C, H, W)
+    codes, conditions = (linear(x[:1], x[1:], t) for x in (means, condition))
+    morph = model.decode(codes, conditions)  # (7, C, H, W)
     return tile(to_pil(torch.cat([images[:1], morph, images[1:]])))
 
 
@@ -151,11 +147,8 @@ def read_checkpoint(out: Path, resume: bool, identity: str) -> dict[str, Any] | 
         raise ValueError(f"{out} holds a run: add --resume (resume=True), or name another folder")
     if not path.is_file():
         return None
-    try:
+    with explained(ValueError, f"{path} is no whole checkpoint", "remove it"):
         state = dict(torch.load(path, "cpu", weights_only=True))
-    except Exception as error:  # a broken or foreign file raises of many kinds
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is no whole checkpoint ({reason}): remove it") from error
     if state.get("identity", identity) != identity:
         raise ValueError(f"{out} is of another recipe or other faces: choose another folder")
     return state

@@ -1,7 +1,5 @@
 """The training loop: a recipe, a FaceVAE and batches of faces in, the losses of an epoch out."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -32,7 +30,7 @@ class Trainer:
     sum of a tensor over them."""
 
     def __init__(
-        self, recipe: Recipe, model: FaceVAE, batches: Batches,
+        self, recipe: Recipe, model: FaceVAE, batches: "Batches",
         total: Callable[[Tensor], Tensor] = lambda sums: sums, seed: int | None = None,
     ) -> None:  # fmt: skip
         self.recipe, self.model, self.batches, self.total = recipe, model, batches, total

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from facevae.io import NotAModel
 from facevae.models.classifier import AttributeClassifier, ClassifierConfig
 from facevae.training.classifier import train_classifier
-from tests.helpers import one_sentence
 
 SMALL = {"channels": (8, 16), "size": 32, "cells": 2}
 
@@ -36,19 +34,6 @@ def test_what_is_saved_is_loaded(classifier, tmp_path):
     assert again.config == classifier.config and again.framing == "head"
     for name, value in classifier.predict(images).items():
         assert torch.allclose(value, again.predict(images)[name], atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("classifier.json", None), ("classifier.json", b'{"format": 99, "config": {}}'),
-     ("classifier.json", b"[1, 2]"), ("classifier.safetensors", b"nothing")],
-)  # fmt: skip
-def test_a_foreign_folder_is_refused_in_a_sentence(classifier, tmp_path, name, content):
-    classifier.save(tmp_path)
-    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
-    with pytest.raises(NotAModel) as caught:
-        AttributeClassifier.load(tmp_path)
-    one_sentence(caught, "python -m facevae classifier")
 
 
 def test_it_learns_what_the_labels_say_and_refuses_one_that_no_face_has(drawn_faces):

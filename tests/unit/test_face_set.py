@@ -1,11 +1,10 @@
 """FaceSet: splits that keep together what belongs together, conditions, and joined sets."""
 
-import json
-
 import numpy as np
 import pytest
 
 from facevae.data.face_set import SPLITS, FaceSet, NotPrepared, evenly, load_faces
+from tests.helpers import write_faces
 
 RANDOM = np.random.default_rng(0).integers(0, 2**60, 1200)
 
@@ -13,13 +12,9 @@ RANDOM = np.random.default_rng(0).integers(0, 2**60, 1200)
 def face_set(folder, content, size=4, manifest=None, **labels):
     """A FaceSet whose pictures are told apart by `content` alone."""
     content = np.asarray(content, np.uint64)
-    folder.mkdir(parents=True, exist_ok=True)
-    pixels = content.astype(np.uint8)[:, None, None, None]
-    np.save(folder / "images.npy", np.broadcast_to(pixels, (len(content), size, size, 1)))
-    np.savez(folder / "labels.npz", content=content, **labels)
+    levels = (content % 256).reshape(-1, 1, 1, 1).repeat(size, 1).repeat(size, 2)
     about = {"source": "made", "faces": len(content)} | (manifest or {})
-    (folder / "manifest.json").write_text(json.dumps(about))
-    return FaceSet(folder)
+    return write_faces(folder, levels, about, content=content, **labels)
 
 
 def assert_partition(split, n):
@@ -120,7 +115,7 @@ def test_images_are_mapped_and_become_levels_between_0_and_1(tmp_path):
 def test_a_broken_folder_is_named(tmp_path, name, content):
     face_set(tmp_path, [1, 2])
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(NotPrepared, match=f"{tmp_path} is broken .*prepare these faces again"):
+    with pytest.raises(NotPrepared, match=rf"{tmp_path} is broken \(.+\): prepare these"):
         FaceSet(tmp_path)
 
 

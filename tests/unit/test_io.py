@@ -6,6 +6,7 @@ import pickle
 import resource
 import struct
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +15,11 @@ from safetensors.torch import load_file, save_file
 from facevae import io
 from facevae.config import ModelConfig
 from facevae.io import NotAModel
+from facevae.latents.diagnostics import LatentStatistics
+from facevae.models.classifier import AttributeClassifier
 from facevae.models.vae import FaceVAE
 from tests.helpers import one_sentence
+from tests.unit.studios import LABELS, tiny_classifier, tiny_statistics
 
 SMALL = ModelConfig(image_shape=(3, 16, 16), latents=4, channels=(4, 8))
 
@@ -31,8 +35,13 @@ def full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+def write_tensors(path, tensors):
+    io.Pair("a.json", path.name, 1, "test", "").write(path.parent, {}, tensors)
+    (path.parent / "a.json").unlink()
+
+
 @pytest.mark.parametrize(("write", "content"), [
-    (io.write_safetensors, {"a": torch.zeros(10_000)}), (io.write_text, "a" * 50_000),
+    (write_tensors, {"a": torch.zeros(10_000)}), (io.write_text, "a" * 50_000),
 ])  # fmt: skip
 def test_a_full_disk_is_told_and_the_old_file_stays(write, content, tmp_path):
     path = tmp_path / "a.file"
@@ -41,7 +50,7 @@ def test_a_full_disk_is_told_and_the_old_file_stays(write, content, tmp_path):
         write(path, content)
     one_sentence(caught, f"{path} cannot be written (")
     assert "make room there" in str(caught.value)
-    assert path.read_bytes() == b"old" and [*tmp_path.iterdir()] == [path]
+    assert path.read_bytes() == b"old" and [*tmp_path.glob("*.file")] == [path]
     write(path, content)
     assert path.stat().st_size > 9_000
 
@@ -106,6 +115,10 @@ class Evil:
         return os.system, ("touch harm",)
 
 
+def written(content):
+    return lambda path: path.write_bytes(content)
+
+
 def rewritten(change):
     """A change of a model's tensors."""
     return lambda path: save_file(change(load_file(path)), path)
@@ -115,29 +128,53 @@ def settings(**changes):
     return lambda path: path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
-MODELS = {  # what is done to a file of a model → what is said
-    "no weights": (WEIGHTS, lambda p: p.unlink(), WEIGHTS),
-    "a pickle": (WEIGHTS, lambda p: p.write_bytes(pickle.dumps(Evil())), ""),
+gone, nothing = Path.unlink, "holds no statistics of training faces"
+MODEL = {  # what is done to a file → what is said
+    "no weights": ("model.safetensors", gone, "model.safetensors"),
+    "a pickle": ("model.safetensors", written(pickle.dumps(Evil())), ""),
     "a header of a terabyte": (
-        WEIGHTS, lambda p: p.write_bytes(struct.pack("<Q", 1 << 40) + p.read_bytes()[8:]), ""),
-    "other shapes": (WEIGHTS, rewritten(lambda w: {k: v[None] for k, v in w.items()}), WEIGHTS),
-    "a weight missing": (WEIGHTS, rewritten(lambda w: dict([*w.items()][:-1])), WEIGHTS),
-    "no settings": (CONFIG, lambda p: p.unlink(), CONFIG),
-    "settings that are a list": (CONFIG, lambda p: p.write_text("[1]"), ""),
-    "another format": (CONFIG, settings(format=99), "its config.json is not of format 2"),
-    "an unknown setting": (CONFIG, settings(magic=1), "magic"),
-    "words for numbers": (CONFIG, settings(latents="many"), "latents"),
-    "no picture": (CONFIG, settings(image_shape=[]), "image_shape"),
+        "model.safetensors",
+        lambda path: path.write_bytes(struct.pack("<Q", 1 << 40) + path.read_bytes()[8:]), ""),
+    "other shapes": (
+        "model.safetensors", rewritten(lambda w: {k: v[None] for k, v in w.items()}), "model.saf"),
+    "a weight missing": (
+        "model.safetensors", rewritten(lambda w: dict([*w.items()][:-1])), "model.safetensors"),
+    "no settings": ("config.json", gone, "config.json"),
+    "settings that are a list": ("config.json", written(b"[1]"), ""),
+    "another format": ("config.json", settings(format=99), "its config.json is not of format 2"),
+    "an unknown setting": ("config.json", settings(magic=1), "magic"),
+    "words for numbers": ("config.json", settings(latents="many"), "latents"),
+    "no picture": ("config.json", settings(image_shape=[]), "image_shape"),
 }  # fmt: skip
+STATISTICS = {
+    "no tensors": ("studio.safetensors", gone, "studio.safetensors"),
+    "cut tensors": ("studio.safetensors", lambda path: os.truncate(path, 99), nothing),
+    "no labels": ("studio.json", gone, "studio.json"),
+    "a list for statistics": ("studio.json", written(b"[]"), nothing),
+    "a later format": ("studio.json", settings(format=9), "is not of format 1"),
+    "a label more": ("studio.json", settings(labels=[*LABELS, "a"]), "do not fit its labels"),
+}
+CLASSIFIER = {
+    "no names": ("classifier.json", gone, "python -m facevae classifier"),
+    "a format of later": ("classifier.json", settings(format=99), "python -m facevae classifier"),
+    "a list for names": ("classifier.json", written(b"[1, 2]"), "python -m facevae classifier"),
+    "no file of tensors": ("classifier.safetensors", written(b"a"), "python -m facevae classifier"),
+}
 
 
-@pytest.mark.parametrize(("name", "harm", "words"), MODELS.values(), ids=MODELS)
-def test_foreign_and_broken_models(name, harm, words, tmp_path, monkeypatch):
+@pytest.mark.parametrize("case", MODEL | STATISTICS | CLASSIFIER)
+def test_foreign_and_broken_folders(case, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     FaceVAE(SMALL).save_pretrained(tmp_path)
+    tiny_statistics(SMALL, "head").save(tmp_path)
+    tiny_classifier().save(tmp_path)
+    readers = [(MODEL, FaceVAE.from_pretrained), (STATISTICS, LatentStatistics.load),
+               (CLASSIFIER, AttributeClassifier.load)]  # fmt: skip
+    ((cases, read),) = (one for one in readers if case in one[0])
+    name, harm, words = cases[case]
+    read(tmp_path)
     harm(tmp_path / name)
-    with pytest.raises(NotAModel, match="holds no facevae model") as caught:
-        FaceVAE.from_pretrained(tmp_path)
+    with pytest.raises(NotAModel, match="holds no") as caught:
+        read(tmp_path)
     one_sentence(caught, words)
     assert not (tmp_path / "harm").exists()

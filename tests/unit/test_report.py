@@ -66,10 +66,3 @@ def test_photographs_are_announced_if_shown(grey_run, grey_faces, tmp_path, caps
     page = written(tmp_path / "r.html", grey_run)
     assert "Curves" in page and "(--data)" in page and len(pictures(page)) == 1
     assert not any(word in page for word in (PHOTOS, "Reconstructions", "Side by side"))
-
-
-def test_bad_input_is_one_line(nasty_run, grey_faces, tmp_path, capsys):
-    for command, words in (([nasty_run, "--data", grey_faces.folder], "none of these runs"),
-                           ([tmp_path], "history.csv is missing")):  # fmt: skip
-        assert main(["report", *map(str, command)]) == 2
-        assert words in capsys.readouterr().err

@@ -43,7 +43,7 @@ def test_every_size_comes_back(shape, pool):
     "changes",
     [{"spread_grid": 2}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"},
      {"norm": "group"}, {"upsample": "shuffle"}, {"decoder_channels": (8, 6, 4)},
-     {"conditions": ("age",), "film": True}, {"input_range": "unit"},
+     {"conditions": ("age",), "film": True, "hold": True}, {"input_range": "unit"},
      {"conditions": ("age",), "condition_encoder": False, "age_anchors": (10, 40)}],
 )  # fmt: skip
 def test_every_option_builds_and_gives_a_gradient_to_all_parameters(changes):
@@ -65,10 +65,25 @@ def test_the_input_range_is_what_the_encoder_sees_and_nothing_else():
 
 
 def test_group_norm_does_not_depend_on_the_batch():
-    model = FaceVAE(dataclasses.replace(SMALL, norm="group"))
+    model = FaceVAE(dataclasses.replace(SMALL, norm="group", channels=(8, 11)))
     images = torch.rand(4, 3, 32, 32)
     together = model.train().encode(images).mean
     assert torch.allclose(together[:1], model.encode(images[:1]).mean, atol=1e-5)
+
+
+def test_new_blocks_and_modulations_are_the_identity():
+    x = torch.rand(2, 8, 6, 6)
+    assert torch.equal(vae.ResidualBlock(8)(x), x)  # which is above 0
+    stage = vae.DecoderStage(STUDIO, 8, 4, (12, 12), "bilinear")
+    normed = stage.norm(stage.upsample(x))
+    assert torch.equal(stage(x, torch.rand(2, 4)), torch.nn.functional.leaky_relu(normed, 0.1))
+
+
+@pytest.mark.parametrize(("kind", "shape"), [
+    ("transposed", (3, 2, 4, 4)), ("bilinear", (2, 3, 3, 3)), ("shuffle", (8, 3, 3, 3)),
+])  # fmt: skip
+def test_each_kind_of_doubling_has_its_own_weights(kind, shape):
+    assert Upsample(3, 2, (8, 8), kind).convolution.weight.shape == shape
 
 
 def test_a_shuffled_doubling_begins_as_the_nearest_neighbour():

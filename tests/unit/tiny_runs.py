@@ -9,7 +9,6 @@ EVERYTHING = TINY.with_settings(
     ["balance=age", "weigh=age", "warmup=2", "augment=true", "tcvae=true", "beta=3",
      "bf16=true", "schedule=plateau"]
 )  # fmt: skip
-RECIPES = {"tiny": TINY, "everything": EVERYTHING}
 
 
 def failing(faces, reads, fail):

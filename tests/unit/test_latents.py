@@ -1,37 +1,32 @@
-"""Statistics of codes: what `train` leaves for a studio; active latents, maps, linear readings."""
+"""Codes whose attributes are known: their statistics, directions, paths and traversals."""
 
 import numpy as np
 import pytest
 import torch
 
+from facevae import CannotDo
 from facevae.config import ModelConfig
-from facevae.io import NotAModel
+from facevae.data.face_set import FaceSet
 from facevae.latents import diagnostics
 from facevae.latents.diagnostics import LatentStatistics, binary_labels
+from facevae.latents.directions import METHODS, Direction, find
+from facevae.latents.paths import PATHS, linear, spherical, traversal
 from facevae.models.vae import FaceVAE
-from tests.helpers import one_sentence
 
 ROWS = np.arange(400)
 
 
-class Faces:
+class Faces(FaceSet):
     """Faces whose pictures are their codes, for a model that hands them on."""
 
     framing = "head"
 
     def __init__(self, codes, labels, **manifest):
-        self.codes, self.labels = torch.as_tensor(codes).float(), labels
+        self.images, self.labels = torch.as_tensor(codes).float(), labels
         self.manifest = {"source": "made", **manifest}
 
-    def __len__(self):
-        return len(self.codes)
-
     def tensor(self, rows):
-        return self.codes[rows]
-
-    def conditions(self, names):
-        columns = [np.where(self.labels[n] < 0, np.nan, self.labels[n]) for n in names]
-        return np.stack(columns, axis=1).astype(np.float32)
+        return self.images[rows]
 
 
 class Model(FaceVAE):
@@ -62,7 +57,7 @@ def test_labels_have_mean_codes_and_a_balanced_difference_without_what_goes_alon
     assert set(found.labels) == {"Male", "Beard"} and found.framing == "head"
     row, known = found.labels.index("Beard"), confounded.labels["Beard"]
     for mean, value in ((found.with_label, 1), (found.without_label, 0)):
-        assert torch.allclose(mean[row], confounded.codes[known == value].mean(0), atol=1e-4)
+        assert torch.allclose(mean[row], confounded.images[known == value].mean(0), atol=1e-4)
     assert found.counts[row].tolist() == [(known == 1).sum(), (known == 0).sum()]
     assert (found.with_label - found.without_label)[row, 0] > 0.6  # a beard means man …
     x, y, z = found.balanced[row].tolist()  # … but is none
@@ -75,7 +70,7 @@ def test_ages_have_a_mean_code_for_each_band_and_are_estimated(confounded):
     at = found.age_code(torch.tensor([10.0, 40.0, 55.0, 90.0]))[:, 2] - found.age_codes[0, 2]
     assert at.tolist() == pytest.approx([0, 15, 30, 30], abs=0.3)
     ages = torch.from_numpy(confounded.labels["age"]).float()
-    assert torch.allclose(found.estimated_age(confounded.codes), ages, atol=1e-3)
+    assert torch.allclose(found.estimated_age(confounded.images), ages, atol=1e-3)
     assert LatentStatistics.fit(Model(), confounded, ROWS[:200]).ages.tolist() == [25.0]
 
 
@@ -89,14 +84,6 @@ def test_the_probe_reads_conditions_from_codes_of_the_mean_condition(confounded)
     assert (read - given)[~given[:, 1].isnan()].abs().max() < 0.05
 
 
-def test_faces_without_labels_still_give_a_prior():
-    codes = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-    found = LatentStatistics.fit(Model(), Faces(codes, {}), ROWS[:100])
-    assert found.labels == () and found.with_label.shape == (0, 3) and len(found.ages) == 0
-    assert found.probe.shape == (4, 0) and found.counts.shape == (0, 2)
-    assert torch.allclose(found.prior.moments()[0], codes.mean(0), atol=1e-3)
-
-
 def test_saved_and_loaded_are_equal(confounded, tmp_path):
     found = LatentStatistics.fit(Model("gender"), confounded, ROWS)
     found.save(tmp_path)
@@ -105,30 +92,6 @@ def test_saved_and_loaded_are_equal(confounded, tmp_path):
         for name, value in vars(one).items():
             same = vars(other)[name]
             assert name == "prior" or np.array_equal(value, same), name
-
-
-@pytest.mark.parametrize(
-    ("name", "harm", "words"),
-    [
-        ("studio.json", None, "studio.json"),
-        ("studio.safetensors", None, "studio.safetensors"),
-        ("studio.safetensors", lambda old: old[:99], "holds no statistics of training faces"),
-        ("studio.json", lambda _: b"[]", "holds no statistics of training faces"),
-        ("studio.json", lambda _: b'{"format": 9}', "is not of format 1"),
-        (
-            "studio.json",
-            lambda old: old.replace(b'"Male"', b'"Male", "a"'),
-            "do not fit its labels",
-        ),
-    ],
-)
-def test_a_foreign_folder_is_refused_in_one_sentence(name, harm, words, confounded, tmp_path):
-    LatentStatistics.fit(Model(), confounded, ROWS).save(tmp_path)
-    path = tmp_path / name
-    path.write_bytes(harm(path.read_bytes())) if harm else path.unlink()
-    with pytest.raises(NotAModel) as caught:
-        LatentStatistics.load(tmp_path)
-    one_sentence(caught, words)
 
 
 def test_labels_of_drawn_faces_have_celebas_names(drawn_faces):
@@ -166,3 +129,98 @@ def test_active_latents_maps_and_linear_readings():
     points = diagnostics.map_2d(codes)
     assert points.shape == (2000, 2) and torch.equal(points, diagnostics.map_2d(codes))
     assert (points[:1000].mean(0) - points[1000:].mean(0)).norm() > 11
+
+
+ADDED = {"Beard": torch.tensor([2.0, 0, 0, 0]), "Male": torch.tensor([0, 4.0, 0, 0]),
+         "Smiling": torch.tensor([0, 0, 3.0, 0])}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def world():
+    """6,000 codes = what each attribute adds + noise; nine bearded of ten are male."""
+    rng = np.random.default_rng(0)
+    male, smiling = rng.integers(0, 2, 6000), rng.integers(0, 2, 6000)
+    beard = (rng.random(6000) < np.where(male, 0.45, 0.05)).astype(int)
+    labels = {"Beard": beard, "Male": male, "Smiling": smiling}
+    codes = torch.randn(6000, 4, generator=torch.Generator().manual_seed(0))
+    return codes + sum(torch.from_numpy(labels[n])[:, None] * v for n, v in ADDED.items()), labels
+
+
+def cosine(a, b):
+    return torch.cosine_similarity(a, b, dim=0).item()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_finds_a_known_direction_and_its_unit(world, method):
+    codes, labels = world
+    found = find(codes, labels, "Smiling", method, ["Male"])
+    assert cosine(found.vector, ADDED["Smiling"]) > 0.99
+    # half the distance between the class means; a difference of means is off by 0.05
+    assert found.vector.norm().item() == pytest.approx(1.5, abs=0.12)
+    for value, strength in ((1, 1.0), (0, -1.0)):
+        codes_of = codes[labels["Smiling"] == value]
+        assert found.strength(codes_of).mean().item() == pytest.approx(strength, abs=1e-4)
+
+
+def test_a_confounded_attribute_leaks_but_not_when_balanced_over_its_cause(world):
+    leaky, other, clean = (find(*world, "Beard", *how) for how in (
+        ("mean",), ("balanced", ["Smiling"]), ("balanced", ["Male", "Smiling"])))  # fmt: skip
+    # P(male | beard) − P(male | none) is 0.9 − 0.37: the mean takes along 0.53 of what male adds
+    assert leaky.vector[1].item() / leaky.vector[0].item() == pytest.approx(0.53 * 4 / 2, abs=0.1)
+    assert (
+        cosine(other.vector, ADDED["Beard"]) < 0.8 and cosine(clean.vector, ADDED["Beard"]) > 0.99
+    )
+
+
+def test_edits_reach_the_class_means_and_always_move(world):
+    codes, smile = world[0], find(*world, "Smiling")
+    own = smile.strength(codes)
+    for strength, there in ((1.0, (own + 1).clamp(min=1.0)), (-1.0, (own - 1).clamp(max=-1.0))):
+        assert torch.allclose(smile.strength(smile.toward(codes, strength)), there, atol=1e-4)
+        half = smile.strength(smile.toward(codes, strength / 2))
+        assert torch.allclose(half, (own + there) / 2, atol=1e-4)
+    assert torch.equal(smile.toward(codes, 0.0), codes)
+
+
+def test_a_locked_strength_does_not_move_and_a_lock_that_leaves_nothing_is_refused(world):
+    codes, labels = world
+    beard, male, smile = (find(codes, labels, name) for name in ("Beard", "Male", "Smiling"))
+    free = beard.without([male, smile])
+    for locked in (male, smile):
+        assert abs(cosine(free.vector, locked.vector)) < 1e-5
+        kept = locked.strength(free.toward(codes, 1.0))
+        assert torch.allclose(kept, locked.strength(codes), atol=1e-4)
+    assert free.strength(codes[labels["Beard"] == 1]).mean().item() == pytest.approx(1, abs=1e-4)
+    twice = beard.without([male, male, smile])  # a lock given twice is one lock
+    assert torch.allclose(twice.vector, free.vector, atol=1e-5) and beard.without([]) is beard
+    near = Direction("Grin", smile.step + 0.01 * smile.step.roll(1), smile.has, smile.lacks)
+    with pytest.raises(CannotDo, match="'Grin' cannot move while Smiling is locked"):
+        near.without([smile])
+
+
+A, B = torch.tensor([[3.0, 0.0, 0.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+T = torch.linspace(0, 1, 5)
+
+
+@pytest.mark.parametrize("path", PATHS.values())
+def test_paths_begin_and_end_to_the_bit(path):
+    a, b = torch.randn(1, 64), torch.randn(1, 64)
+    points = path(a, b, T)
+    assert points.shape == (5, 64)
+    assert torch.equal(points[:1], a) and torch.equal(points[-1:], b)
+
+
+def test_the_arc_keeps_its_length_where_the_line_cuts_through():
+    assert torch.allclose(linear(A, B, T)[2], (A + B)[0] / 2)
+    points = spherical(A, B, T)
+    assert torch.allclose(points.norm(dim=1), torch.linspace(3, 1, 5), atol=1e-5)
+    assert torch.allclose(points[2] / 2.0, torch.tensor([0.5**0.5, 0.5**0.5, 0.0]), atol=1e-5)
+    for b in (2 * A, torch.zeros(1, 3), -A):  # no arc
+        assert torch.allclose(spherical(A, b, T), linear(A, b, T))
+
+
+def test_a_traversal_moves_one_latent_by_its_own_deviations():
+    codes = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
+    path = traversal(codes, 0, steps=3, reach=2.0)
+    assert torch.equal(path[:, 0], torch.tensor([-2.0, 2.0, 6.0]))  # mean 2, deviation 2
+    assert torch.equal(path[:, 1], torch.full((3,), 4.0))
