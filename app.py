@@ -23,17 +23,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import gradio as gr
 import torch
 from starlette.middleware import Middleware
+from starlette.routing import Mount
 
 from facevae.studio import Studio
 from facevae.ui import age, api, edit, explore, learn, morph
-from facevae.ui.server import Blocks, Limits
-from facevae.ui.session import ASSETS, Page, Session
+from facevae.ui.server import Blocks, Export, Limits
+from facevae.ui.session import ASSETS, SCRIPTS, Page, Session
 
 MIN_SIDE, MAX_SIDE = 128, 1600  # of a photo that is kept: 6 MB in memory, and no face loses by it
 SWEEP = (60, 60)  # each minute Gradio deletes a program's uploads that are older than a minute
-
-SCRIPTS = ("live", "link", "face-input", "strip-player", "morph-pad", "morph", "edit", "age",
-           "explore", "learn")  # fmt: skip
 
 HEADER = """<h1>Face studio</h1>
 <p>A variational autoencoder draws the faces between faces: yours, and those of nobody.</p>"""
@@ -75,23 +73,35 @@ def build(studio: Studio, max_side: int = MAX_SIDE, **options: Any) -> gr.Blocks
     return blocks
 
 
-def launch(page: gr.Blocks, studio: Studio, **where: Any) -> tuple[gr.routes.App, str, str]:
-    """Start the page with its look, and with nothing kept or sent that need not be."""
+def launch(
+    page: gr.Blocks, studio: Studio, web: str | None = None, **where: Any
+) -> tuple[gr.routes.App, str, str]:
+    """Start the page with its look, and with nothing kept or sent that need not be.
+
+    Args:
+        web: an export of the model, with which a visitor's browser draws what sliders ask for.
+    """
     scripts = [(ASSETS / "app" / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS]
+    head = "".join(f"<script>{script}</script>" for script in scripts)
+    app_kwargs: dict[str, Any] = {"middleware": [Middleware(Limits)]}
+    if web:
+        head += '<script src="web/files.js"></script>'
+        head += '<script type="module" src="web/page/beside.js"></script>'
+        app_kwargs["routes"] = [Mount("/web", Export(directory=web))]
     height, width = studio.model.config.image_shape[1:]
     page.queue(api_open=False)  # a request past the queue would be worked on beside all others
     return page.launch(
         theme=gr.themes.Base(font=("system-ui", "sans-serif")),  # nothing is fetched from elsewhere
         css=f":root {{ --fv-aspect: {width} / {height}; }}",
         css_paths=[ASSETS / "app.css", *sorted((ASSETS / "app").glob("*.css"))],
-        head="".join(f"<script>{script}</script>" for script in scripts),
+        head=head,
         footer_links=["api"],
         run_history=False,
         enable_monitoring=False,
         max_file_size="20mb",
         state_session_capacity=100,
         ssr_mode=False,
-        app_kwargs={"middleware": [Middleware(Limits)]},
+        app_kwargs=app_kwargs,
         **where,
     )
 
@@ -125,6 +135,9 @@ def parsed(argv: list[str] | None) -> argparse.Namespace:
     add("--model", default=usual, metavar="DIR",
         help="a folder that `python -m facevae train` wrote, such as runs/smile/best, or "
         "hub:owner/name (FACEVAE_MODEL)")  # fmt: skip
+    add("--web", default=os.environ.get("FACEVAE_WEB"), metavar="DIR",
+        help="a page of the same model, written by `python -m facevae export MODEL --web DIR`: "
+        "the sliders are then computed in each visitor's browser (FACEVAE_WEB)")  # fmt: skip
     add("--host", help="address to listen on (GRADIO_SERVER_NAME, else 127.0.0.1)")
     add("--port", type=whole(1, 2**16 - 1),
         help="(GRADIO_SERVER_PORT, else the first free one from 7860)")  # fmt: skip
@@ -144,6 +157,10 @@ def main(argv: list[str] | None = None) -> int:
             raise ValueError("--mcp needs one package more: pip install 'gradio[mcp]'")
         torch.set_num_threads(max(1, torch.get_num_threads() // 2))  # two workers may be busy
         studio = Studio.load(args.model)
+        if args.web:
+            from facevae import web
+
+            web.check(args.web, studio)
     except (ValueError, OSError) as error:
         print(f"app.py: {error}", file=sys.stderr)
         return 2
@@ -153,7 +170,8 @@ def main(argv: list[str] | None = None) -> int:
         page = build(studio, args.max_side)
         where = {"server_name": args.host, "server_port": args.port}
         try:
-            launch(page, studio, share=args.share or None, mcp_server=args.mcp or None, **where)
+            where |= {"share": args.share or None, "mcp_server": args.mcp or None}
+            launch(page, studio, args.web, **where)
         except OSError as error:  # the port is taken
             print(f"app.py: {error}", file=sys.stderr)
             return 2

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tarfile
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,14 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from facevae import FaceVAE, Studio
+from facevae import Studio
 from facevae.imaging.alignment import ALIGNED_BY, FRAMINGS
 from facevae.io import write_text
 from facevae.models import conditions
 from facevae.models.classifier import AGES, AttributeClassifier
 from facevae.models.vae import HOLD_BIAS
 from facevae.ui import age, edit, explore, morph
-from facevae.ui.session import ASSETS, Page, Session, markup
+from facevae.ui.session import ASSETS, SCRIPTS, OfFace, Page, Session, markup
 
 PACKAGES = {  # of npm, all MIT: which of their files the page takes
     "onnxruntime-web@1.30.0": (
@@ -41,8 +42,6 @@ PACKAGES = {  # of npm, all MIT: which of their files the page takes
     "gifenc@1.0.3": ("dist/gifenc.esm.js", "LICENSE.md"),
     "mp4-muxer@5.2.2": ("build/mp4-muxer.mjs", "LICENSE"),
 }  # fmt: skip
-SCRIPTS = ("live", "link", "face-input", "strip-player", "morph-pad", "morph", "edit", "age",
-           "explore")  # fmt: skip
 DETECTOR = {"pnet": 40, "rnet": 24, "onet": 48}  # MTCNN's networks, and the side of their pictures
 MAX_SIDE = 1600  # pixels of a photo
 MIN_HALVED = 512  # weights of a tensor that is stored as float16: not of variances
@@ -61,11 +60,17 @@ def export(model: str | Path, out: str | Path, runtime: str | Path | None = None
         ValueError: the model, a package or a folder does not suit, and what to do about it.
     """
     out, studio = Path(out), Studio.load(model)
-    config = studio.model.config
+    config, classifier = studio.model.config, studio.classifier
     colour = config.image_shape == (3, studio.size, studio.size)
     if not (config.conditions and studio.whole_photos and colour) or config.condition_encoder:
         raise ValueError(f"{model} cannot be a page: give a model of square colour faces whose "
                          "decoder alone takes conditions, such as assets/studio")  # fmt: skip
+    if studio.editor.directions["mean"]:
+        raise ValueError(f"{model} cannot be a page, which moves conditions alone: give a model "
+                         "that has all of its labels as conditions")  # fmt: skip
+    if classifier and classifier.framing != studio.framing:
+        raise ValueError(f"{model} cannot be a page: its classifier reads faces in the framing "
+                         f"{classifier.framing!r}, train one in {studio.framing!r}")  # fmt: skip
     if not importlib.util.find_spec("onnx"):
         raise ValueError("a page needs one package more: pip install onnx")
     if out.exists() and any(out.iterdir()) and not (out / "runtime").is_dir():
@@ -78,6 +83,33 @@ def export(model: str | Path, out: str | Path, runtime: str | Path | None = None
     _write_about(studio, out)
     _write_page(out)
     return sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+
+
+def check(folder: str | Path, studio: Studio) -> None:
+    """Refuse a folder that is no whole export of this model by this version of the package."""
+    folder = Path(folder)
+    advice = f"write it by python -m facevae export MODEL --web {folder}"
+    try:
+        about = json.loads((folder / "studio.json").read_text(encoding="utf-8"))
+        listed = (folder / "files.js").read_text(encoding="utf-8").partition("= ")[2]
+        files = {name: digest for name, (_, digest) in json.loads(listed.rstrip("\n;")).items()}
+    except (OSError, ValueError):
+        raise ValueError(f"{folder} is no page: {advice}") from None
+    if about.get("model") != _digest(studio):
+        raise ValueError(f"{folder} is the page of another model: {advice}")
+    current = {f"page/{script.name}": _hash(script) for script in _scripts()}
+    found = {name: _hash(folder / name) for name in files if (folder / name).is_file()}
+    if not current.items() <= files.items() or found != files:
+        raise ValueError(f"{folder} is of another version, or was changed: {advice}")
+
+
+def _saved(tensors: dict[str, Tensor]) -> bytes:
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+
+def _digest(studio: Studio) -> str:
+    """The same for the same weights."""
+    return hashlib.sha256(_saved(studio.model.state_dict())).hexdigest()
 
 
 def _write_packed(path: Path, content: bytes) -> None:
@@ -98,73 +130,67 @@ def _vendor(packages: Path, out: Path) -> None:
         with tarfile.open(archive) as opened:
             for name in names:
                 content = opened.extractfile(f"package/{name}").read()  # type: ignore[union-attr]
-                path = out / Path(name).name
+                name = Path(name).name
+                path = out / (f"{package}-{name}" if name.startswith("LICENSE") else name)
                 if path.suffix == ".wasm":
                     _write_packed(path, content)
                 else:
-                    licence = path.name.startswith("LICENSE")
-                    (out / f"{package}-{path.name}" if licence else path).write_bytes(content)
+                    path.write_bytes(content)
 
 
-class _Encoder(nn.Module):
-    """Images (N, 3, H, W) → posterior means (N, D)."""
+class _Network(nn.Module):
+    """A function of a model's modules, as ONNX takes it."""
 
-    def __init__(self, model: FaceVAE) -> None:
+    def __init__(self, model: nn.Module, function: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.function = model, function
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.model.encode(x).mean
-
-
-class _Decoder(nn.Module):
-    """Codes (N, D), conditions (N, K) with the age as weights → pictures (N, 3 [+ 1], H, W)."""
-
-    def __init__(self, model: FaceVAE) -> None:
-        super().__init__()
-        self.decoder = model.decoder
-        bias = [0.0] * 3 + [HOLD_BIAS] * model.config.hold
-        self.bias = torch.tensor(bias)[:, None, None]
-
-    def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        return (self.decoder(z, y) + self.bias).sigmoid()
-
-
-class _Classifier(nn.Module):
-    """Images (N, 3, H, W) → what `AttributeClassifier.predict` gives, (N, A [+ 1])."""
-
-    def __init__(self, classifier: AttributeClassifier, size: int) -> None:
-        super().__init__()
-        self.classifier = classifier
-        small = (classifier.config.size, size)
-        # shrinking as a matrix, which every runtime can multiply by
-        self.shrink = F.interpolate(torch.eye(size)[None, None], small, mode="bilinear",
-                                    antialias=True)[0, 0]  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        small = self.shrink @ x @ self.shrink.T
-        return (self._table(small) + self._table(small.flip(3))) / 2
-
-    def _table(self, images: Tensor) -> Tensor:
-        logits, spans = self.classifier(images)
-        if spans is None:
-            return logits.sigmoid()
-        return torch.cat([logits.sigmoid(), spans.softmax(dim=1) @ AGES[:, None]], dim=1)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
 
 
 def _write_networks(studio: Studio, out: Path) -> None:
     from facenet_pytorch import MTCNN
 
-    config, detector = studio.model.config, MTCNN(device="cpu")
-    faces = {"x": torch.rand(2, *config.image_shape)}
-    codes = {"z": torch.zeros(2, config.latents), "y": torch.rand(2, config.condition_numbers)}
-    _write_onnx(_Encoder(studio.model), faces, out / "encoder.onnx")
-    _write_onnx(_Decoder(studio.model), codes, out / "decoder.onnx")
-    if studio.classifier is not None:
-        _write_onnx(_Classifier(studio.classifier, studio.size), faces, out / "classifier.onnx")
+    model, size, detector = studio.model, studio.size, MTCNN(device="cpu")
+    bias = torch.tensor([0.0] * 3 + [HOLD_BIAS] * model.config.hold)[:, None, None]
+
+    def encode(x: Tensor) -> Tensor:
+        """Images (N, 3, H, W) → posterior means (N, D)."""
+        return model.encode(x).mean
+
+    def decode(z: Tensor, y: Tensor) -> Tensor:
+        """Codes (N, D), conditions (N, K) with the age as weights → (N, 3 [+ 1], H, W)."""
+        return (model.decoder(z, y) + bias).sigmoid()
+
+    faces, z = {"x": torch.rand(2, 3, size, size)}, torch.zeros(2, model.config.latents)
+    codes = {"z": z, "y": torch.rand(2, model.config.condition_numbers)}
+    _write_onnx(_Network(model, encode), faces, out / "encoder.onnx")
+    _write_onnx(_Network(model, decode), codes, out / "decoder.onnx")
+    if classifier := studio.classifier:
+        network = _Network(classifier, _prediction(classifier, size))
+        _write_onnx(network, faces, out / "classifier.onnx")
     for name, side in DETECTOR.items():
         picture = {"x": torch.rand(2, 3, side, side)}
         _write_onnx(getattr(detector, name), picture, out / f"{name}.onnx", half=False)
+
+
+def _prediction(classifier: AttributeClassifier, size: int) -> Callable[[Tensor], Tensor]:
+    """Images (N, 3, H, W) → what `AttributeClassifier.predict` gives, (N, A [+ 1])."""
+    small, eye = (classifier.config.size, size), torch.eye(size)[None, None]
+    # shrinking as a matrix, which every runtime can multiply by
+    shrink = F.interpolate(eye, small, mode="bilinear", antialias=True)[0, 0]
+
+    def table(images: Tensor) -> Tensor:
+        logits, spans = classifier(images)
+        ages = [] if spans is None else [spans.softmax(dim=1) @ AGES[:, None]]
+        return torch.cat([logits.sigmoid(), *ages], dim=1)
+
+    def predict(x: Tensor) -> Tensor:
+        image = shrink @ x @ shrink.T
+        return (table(image) + table(image.flip(3))) / 2
+
+    return predict
 
 
 def _write_onnx(
@@ -206,42 +232,39 @@ class _Recorder(Page):
 def _write_about(studio: Studio, out: Path) -> None:
     """What the page knows of the model, and the portraits."""
     session, editor, statistics = Session(studio, MAX_SIDE), studio.editor, studio.statistics
-    session.starting.result()
     with gr.Blocks(), gr.Tabs() as tabs:
         recorder = _Recorder(session, tabs)
         for tab in (morph, edit, age, explore):
             with gr.Tab():
                 tab.build(recorder)
-    planes = explore.LatentPlanes(editor.sampled(explore.PLANE_CODES, 0, 1.0)[0])
-    middle = editor.probe(planes.mean[None])
-    assert middle is not None  # it has conditions
-    strongest = planes.strongest(lambda z: studio.model.decode(z, middle.expand(len(z), -1)))
+    planes, strongest = explore.fit_planes(studio)
     tensors = {f"prior_{name}": tensor for name, tensor in vars(statistics.prior).items()}
     tensors |= {"mean": statistics.prior.moments()[0], "plane_mean": planes.mean,
                 "plane_std": planes.std, "plane_main": planes.main, "probe": statistics.probe,
                 "mean_condition": statistics.mean_condition, "ages": statistics.ages,
                 "age_codes": statistics.age_codes}  # fmt: skip
-    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    _write_packed(out / "networks" / "studio.safetensors", save(whole))
-    portraits = {}
-    for name, path in session.portraits.items():
-        shutil.copy(path, out / "portraits")
-        located, points = session.own[name].alignment, session.own[name].points
-        assert located is not None and points is not None  # it is a face
-        (a, _, x), (b, _, y) = located.matrix.tolist()
-        portraits[name] = {"file": f"portraits/{path.name}", "alignment": [a, b, x, y],
-                           "points": points.tolist()}  # fmt: skip
+    _write_packed(out / "networks" / "studio.safetensors", _saved(tensors))
+    faces = []  # to begin with, and what reading them would find
+    for begun in session.starting.result():
+        key, path = begun["key"], session.portraits.get(begun["name"])
+        (a, _, x), (b, _, y) = session.own[key].alignment.matrix.tolist()  # type: ignore[union-attr]
+        known = begun | session.drawable(OfFace(face=key)) | {"alignment": [a, b, x, y]}
+        if path:
+            shutil.copy(path, out / "portraits")
+            known["file"] = f"portraits/{path.name}"
+        del known["crop"]  # the page makes it of the file
+        faces.append(known)
     config, classifier = studio.model.config, studio.classifier
-    framings = {name: points.tolist() for name, points in FRAMINGS.items() if points is not None}
+    reads = [*classifier.attributes, *["age"] * classifier.config.age] if classifier else []
+    template = FRAMINGS[studio.framing][: ALIGNED_BY[studio.framing]]  # type: ignore[index]
     about = {
+        "model": _digest(studio), "source": statistics.source, "faces": faces,
         "size": studio.size, "latents": config.latents, "hold": config.hold,
         "conditions": config.conditions, "columns": editor.columns, "anchors": config.age_anchors,
         "removes": conditions.REMOVES, "brings": conditions.BRINGS, "takes": conditions.TAKES,
         "span": studio.age_span, "strongest": strongest[: explore.OFFERED_LATENTS],
-        "reads": [*classifier.attributes, "age"] if classifier else [],
-        "template": framings[studio.framing][: ALIGNED_BY[studio.framing]],
-        "face": framings["face"], "portraits": portraits, "source": statistics.source,
-        "props": recorder.props,
+        "reads": reads, "template": template.tolist(),
+        "face": FRAMINGS["face"].tolist(), "props": recorder.props,  # type: ignore[union-attr]
         "shared": {"portraits": session.thumbnails, "whole": True, "side": MAX_SIDE},
     }  # fmt: skip
     write_text(out / "studio.json", json.dumps(about))
@@ -249,8 +272,7 @@ def _write_about(studio: Studio, out: Path) -> None:
 
 def _write_page(out: Path) -> None:
     """Scripts and style, the list of all files with their hashes, and index.html."""
-    scripts = [path for path in (ASSETS / "web").glob("*.js") if path.name != "sw.js"]
-    for script in [*scripts, *(ASSETS / "app" / f"{name}.js" for name in SCRIPTS)]:
+    for script in _scripts():
         shutil.copy(script, out / "page")
     styles = [ASSETS / "app.css", *sorted((ASSETS / "app").glob("*.css")), ASSETS / "web/web.css"]
     rules = [style.read_text(encoding="utf-8") for style in styles if style.name != "learn.css"]
@@ -258,18 +280,20 @@ def _write_page(out: Path) -> None:
     files = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if path.is_file()}
     listed = {name: [path.stat().st_size, _hash(path)] for name, path in sorted(files.items())}
     write_text(out / "files.js", f"const FILES = {json.dumps(listed, indent=1)};\n")
-    hashes = {name: _hash(path) for name, path in (files | {"files.js": out / "files.js"}).items()}
-
-    def signed(found: re.Match) -> str:
-        return f'{found[0]} integrity="{hashes[found[2]]}"' if found[2] in hashes else found[0]
-
+    tags = "\n".join(f'<script defer src="page/{name}.js"></script>' for name in SCRIPTS[:-1])
     text = (ASSETS / "web" / "index.html").read_text(encoding="utf-8")
-    text = re.sub(r"<!-- element (\S+) -->", lambda found: markup(found[1]), text)
-    tags = "\n".join(f'<script defer src="page/{name}.js"></script>' for name in SCRIPTS)
     text = text.replace("<!-- scripts -->", tags)
-    write_text(out / "index.html", re.sub(r'(src|href)="([^"]+)"', signed, text))
+    text = re.sub(r"<!-- element (\S+) -->", lambda found: markup(found[1]), text)
+    for name in [*files, "files.js"]:
+        text = text.replace(f'"{name}"', f'"{name}" integrity="{_hash(out / name)}"')
+    write_text(out / "index.html", text)
     shutil.copy(ASSETS / "web" / "sw.js", out)
     write_text(out / "README.md", SPACE)
+
+
+def _scripts() -> list[Path]:
+    own = [path for path in (ASSETS / "web").glob("*.js") if path.name != "sw.js"]
+    return own + [ASSETS / "app" / f"{name}.js" for name in SCRIPTS[:-1]]  # without Learn
 
 
 def _hash(path: Path) -> str:

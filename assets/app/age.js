@@ -23,17 +23,17 @@ class FaceAges extends LiveElement {
     };
     wireSavers(this, server, others, (animation) => server.save({ ...this.request, ...animation }));
     this.input.connect(server, props, (face) => this.#begin(face));
-    this.input.begin((await server.begin([null, linkedFace("age")]))[1]);
+    this.input.begin((await server.begin([undefined, linkedFace("age")]))[1]);
   }
 
-  async #begin({ key }) {
+  async #begin({ key, crop }) {
     this.toggleAttribute("busy", true);
     const look = await this.answer(this.server.look({ face: key }));
     if (!look || key !== this.input.face.key) return;
     this.estimate = this.own.value = look.own;
     this.find(".guess").textContent = `The model reads ${look.own}: correct it if you know better.`;
     this.player.pause();
-    this.player.load({ frames: [look.crop] });
+    this.player.load({ frames: [crop] });
     this.age = look.own;
     this.#follow(openedLink("age") || {});
     LINKS.age = () => {

@@ -46,18 +46,18 @@ class FaceEditor extends LiveElement {
     for (const group of props.groups) this.#layGroup(group, props.reach);
     this.#refresh();
     this.input.connect(server, props, (face) => this.#begin(face));
-    this.input.begin((await server.begin([null, linkedFace("edit")]))[1]);
+    this.input.begin((await server.begin([undefined, linkedFace("edit")]))[1]);
     LINKS.edit = () => ({ face: this.input.origin, ...this.#state });
   }
 
-  async #begin({ key }) {
+  async #begin({ key, crop }) {
     const look = await this.answer(this.server.look({ face: key }));
     if (!look || key !== this.input.face.key) return;
     this.#own = this.#now = look.own;
     [this.#state, this.#history, this.#at] = [UNTOUCHED, [UNTOUCHED], 0];
     this.find(".seen img").src = look.seen;
     this.#refresh();
-    await Promise.all([paint(this.before, look.before), paint(this.after, look.before)]);
+    await Promise.all([paint(this.before, crop), paint(this.after, crop)]);
     const link = openedLink("edit");
     if (link) this.#change(this.#linked(link));
     this.toggleAttribute("ready", true);

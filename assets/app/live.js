@@ -22,6 +22,12 @@ class LiveElement extends HTMLElement {
   }
 }
 
+// A tab's server; the tab answers by itself what it can, once assets/web/beside.js is loaded.
+function answering(tab, server) {
+  const ask = (name, request) => (window.answerInTab ? window.answerInTab(tab, server, name, request) : server[name](request));
+  return new Proxy(server, { get: (_, name) => (request) => ask(name, request) });
+}
+
 // A function that has one request under way: of the requests that come meanwhile the last is asked
 // next, and the others never. `show` gets each answer in turn.
 function newest(ask, show) {

@@ -1,31 +1,14 @@
 // The page: loads the worker that answers in place of a server, and opens a tab's element the first
 // time that the tab is shown. The elements and what they share are the app's, as plain scripts.
 
-const waiting = new Map(); // id of a message → what takes its answer
-const progress = {}; // job → share of an animation that is done
+import { call, start } from "./client.js";
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
-let worker;
-let asked = 0;
-let loaded = 0;
 let props;
-
-function call(tab, name, request, transfer = []) {
-  worker.postMessage({ id: ++asked, tab, name, request }, transfer);
-  return new Promise((done) => waiting.set(asked, done));
-}
-
-function onMessage({ data }) {
-  if (data.loaded) show((loaded += data.loaded));
-  if (data.job) progress[data.job] = data.share;
-  if (!data.id) return;
-  waiting.get(data.id)(data.answer);
-  waiting.delete(data.id);
-}
 
 // What an element calls its server; a photo in which no face is found comes back with two eyes.
 function serverOf(tab) {
   const special = {
-    progress: async (job) => progress[job],
     add: async (request) => {
       const answer = await call(tab, "add", request);
       if (!answer.noFace || !request.photo) return answer;
@@ -68,10 +51,10 @@ async function askEyes(photo) {
   return used ? places.map(([x, y]) => [x * canvas.width * scale, y * canvas.height * scale]) : null;
 }
 
-function show(bytes) {
+function show(bytes, all) {
   const [bar, text] = document.querySelectorAll(".loading > *");
-  bar.value = bytes / show.whole;
-  text.textContent = bytes < show.whole ? `Loading the model: ${(bytes / 1e6).toFixed(1)} of ${(show.whole / 1e6).toFixed(1)} MB` : "Starting";
+  bar.value = bytes / all;
+  text.textContent = bytes < all ? `Loading the model: ${(bytes / 1e6).toFixed(1)} of ${(all / 1e6).toFixed(1)} MB` : "Starting";
 }
 
 const opened = new Set();
@@ -91,27 +74,15 @@ function open(tab) {
   element.connect(serverOf(tab), (event, { tab: other }) => open(other), props[tab] || {});
 }
 
-async function start() {
-  const files = FILES;
+async function begin() {
   // The worker of the cache checks every file by its hash, and makes the page work offline.
-  if ("serviceWorker" in navigator && isSecureContext) {
-    const controlled = new Promise((done) => navigator.serviceWorker.addEventListener("controllerchange", done, { once: true }));
-    const registered = await navigator.serviceWorker.register("sw.js").catch(() => null);
-    if (registered && !navigator.serviceWorker.controller) await Promise.race([controlled, new Promise((done) => setTimeout(done, 10_000))]);
+  const cache = isSecureContext && navigator.serviceWorker;
+  if (cache) {
+    const controlled = new Promise((done) => cache.addEventListener("controllerchange", done, { once: true }));
+    const registered = cache.register("sw.js").then(() => controlled, () => null);
+    if (!cache.controller) await Promise.race([registered, new Promise((done) => setTimeout(done, 10_000))]);
   }
-  // WebGPU where the address asks for it by ?gpu: it has not been compared on a real GPU yet.
-  const wanted = new URLSearchParams(location.search).has("gpu");
-  const gpu = wanted && Boolean(await navigator.gpu?.requestAdapter().catch(() => null));
-  const wasm = gpu ? "asyncify.wasm" : "threaded.wasm";
-  const loading = Object.entries(files).filter(([name]) => /^(networks|studio)/.test(name) || name.endsWith(`${wasm}.packed`));
-  show.whole = loading.reduce((sum, [, [size]]) => sum + size, 0);
-  show(0);
-  worker = new Worker("page/adapter.js", { type: "module" });
-  worker.addEventListener("message", onMessage);
-  worker.addEventListener("error", (event) => fail(event.message || "its worker was refused"));
-  const threads = crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency) : 1;
-  const about = await call("page", "load", { files, gpu, threads });
-  if (about.error) throw new Error(about.error);
+  const about = await start(/./, show);
   props = { ...about.props, mirror: about.props.edit };
   document.querySelector(".learned").textContent = about.source;
   document.querySelector(".loading").hidden = true;
@@ -133,9 +104,6 @@ for (const button of document.querySelectorAll("[role=tab]")) {
   });
 }
 
-function fail(reason) {
-  worker?.terminate(); // its progress would be shown over this
-  document.querySelector(".loading p").textContent = `The page could not start (${reason}): reload it, or use a newer browser.`;
-}
-
-start().catch((error) => fail(error.message));
+begin().catch(({ message }) => {
+  document.querySelector(".loading p").textContent = `The page could not start (${message}): reload it, or use a newer browser.`;
+});

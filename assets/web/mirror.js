@@ -48,11 +48,10 @@ class FaceMirror extends LiveElement {
 
   async #see(number) {
     const frame = await createImageBitmap(this.video, { resizeWidth: SIDE });
-    const started = performance.now();
     const answer = await this.server.see({ frame, strengths: this.#strengths, years: this.#years, look: number % LOOK_EVERY === 0 });
     this.say(answer.error);
     if (answer.picture) await paint(this.canvas, answer.picture);
-    this.dataset.ms = Math.round(performance.now() - started);
+    this.dataset.frame = number;
     await new Promise(requestAnimationFrame);
   }
 }

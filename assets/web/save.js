@@ -1,7 +1,5 @@
 // Frames (ImageData) as a GIF, a WebP or an MP4 file: a Blob.
 
-import { GIFEncoder, applyPalette, quantize } from "../runtime/gifenc.esm.js";
-
 const SAMPLE_STEP = 7; // of the pixels that a GIF's one palette is chosen by
 const CODECS = ["avc1.42001f", "vp09.00.21.08", "av01.0.04M.08"]; // the first that this browser encodes
 
@@ -16,7 +14,11 @@ export function picture(image, type = "image/png", quality = 0.92) {
   return canvas.convertToBlob({ type, quality });
 }
 
+export function dataUri(blob) { return new FileReaderSync().readAsDataURL(blob); }
+export async function jpeg(image) { return dataUri(await picture(image, "image/jpeg")); }
+
 async function gif(frames, rate, done) {
+  const { GIFEncoder, applyPalette, quantize } = await import("../runtime/gifenc.esm.js");
   const sample = frames.flatMap(({ data }) => [...new Uint32Array(data.buffer)].filter((_, i) => i % (SAMPLE_STEP * frames.length) === 0));
   const palette = quantize(new Uint8Array(Uint32Array.from(sample).buffer), 256);
   const encoder = GIFEncoder();

@@ -44,10 +44,9 @@ class Keep(Aged):
 
 class Age(Tab):
     def look(self, request: OfFace) -> dict:
-        """What the page begins a new face with."""
-        face = self.session.face(request.face)
-        years = face.years if face.years is not None else sum(self.studio.age_span) / 2
-        return {"crop": jpeg(face.crop_at(self.session.size())), "own": round(years)}
+        """How old a new face is taken to be."""
+        years = self.session.face(request.face).years
+        return {"own": round(sum(self.studio.age_span) / 2 if years is None else years)}
 
     def strip(self, request: Aged) -> dict:
         """The frames at `ages`, for the player and the stills."""

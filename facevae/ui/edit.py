@@ -57,14 +57,10 @@ class Average(Request):
 
 class Edit(Tab):
     def look(self, request: OfFace) -> dict:
-        """What the page begins a new face with: the photo, what the model sees, and its readings
-        of the face's own attributes, from −1 to 1."""
+        """What the page begins a new face with: what the model sees, and its readings of the
+        face's own attributes, from −1 to 1."""
         face = self.session.face(request.face)
-        return {
-            "before": jpeg(face.crop_at(self.session.size())),
-            "seen": jpeg(self.studio.reconstruct(face)),
-            "own": self._now(face),
-        }
+        return {"seen": jpeg(self.studio.reconstruct(face)), "own": self._now(face)}
 
     def redraw(self, request: Redraw) -> dict:
         """The edited face, and its attributes as the model is given them now."""

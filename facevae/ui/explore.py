@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn.functional import pad
 
+from facevae import Studio
 from facevae.imaging import images
 from facevae.latents.directions import State
 from facevae.ui.session import Page, Request, Seed, Session, Tab, jpeg
@@ -81,6 +82,21 @@ class LatentPlanes:
         return torch.cat(changes).argsort(descending=True).tolist()
 
 
+@torch.inference_mode()
+def fit_planes(studio: Studio) -> tuple[LatentPlanes, list[int]]:
+    """The planes of a model's prior, and its latents, the strongest first."""
+    planes = LatentPlanes(studio.editor.sampled(PLANE_CODES, 0, 1.0)[0])
+    condition = studio.editor.probe(planes.mean[None], binary=True)
+    return planes, planes.strongest(lambda codes: decoded(studio, codes, condition))
+
+
+@torch.inference_mode()
+def decoded(studio: Studio, codes: Tensor, condition: Tensor | None) -> Tensor:
+    """The decoder's pictures of codes (N, D) with a condition each, or one for all."""
+    given = None if condition is None else condition.expand(len(codes), -1)
+    return studio.model.decode(codes, given)
+
+
 class Explorer(Tab):
     """Spots in, pictures out."""
 
@@ -88,13 +104,7 @@ class Explorer(Tab):
         super().__init__(session)
         self.editor = self.studio.editor
         self._drawn = lru_cache(CACHED_GALLERIES)(self.studio.draw_codes)
-        self._planes = session.slow.submit(self._fit_planes)
-
-    @torch.inference_mode()
-    def _fit_planes(self) -> tuple[LatentPlanes, list[int]]:
-        planes = LatentPlanes(self.editor.sampled(PLANE_CODES, 0, 1.0)[0])
-        condition = self.editor.probe(planes.mean[None], binary=True)
-        return planes, planes.strongest(lambda codes: self._decode(codes, condition))
+        self._planes = session.slow.submit(fit_planes, self.studio)
 
     def _dozen(self, spot: Spot) -> State:
         how = (spot.seed or 0, spot.temperature, spot.age, spot.gender)
@@ -114,13 +124,8 @@ class Explorer(Tab):
             code[0, latent] = planes.mean[latent] + value * planes.std[latent]
         return code, condition
 
-    @torch.inference_mode()
-    def _decode(self, codes: Tensor, condition: Tensor | None) -> Tensor:
-        given = None if condition is None else condition.expand(len(codes), -1)
-        return self.studio.model.decode(codes, given)
-
     def _pictures(self, codes: Tensor, condition: Tensor | None) -> list[Image.Image]:
-        return images.to_pil(self._decode(codes, condition))
+        return images.to_pil(decoded(self.studio, codes, condition))
 
     def _sheet(self, faces: list[Image.Image], height: int, columns: int) -> str:
         size = self.session.size(height)[::-1]

@@ -16,7 +16,8 @@ from typing import Any, TypeVar, get_type_hints
 
 import gradio as gr
 from pydantic import TypeAdapter, ValidationError
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from facevae import CannotDo
@@ -124,6 +125,15 @@ def check_upload(value: object) -> None:
     folder = Path(os.environ.get("GRADIO_TEMP_DIR") or usual).resolve()
     if not (marked and isinstance(path, str) and Path(path).resolve().is_relative_to(folder)):
         raise refusal("a photo must be uploaded: gradio_client's handle_file does it with a file")
+
+
+class Export(StaticFiles):
+    """The files of an exported page: a browser asks each time whether its own are the latest."""
+
+    def file_response(self, *args: Any, **options: Any) -> Response:
+        response = super().file_response(*args, **options)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
 
 
 class Limits:

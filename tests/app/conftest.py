@@ -1,5 +1,6 @@
 """The page in Chromium: an app for each of the session's models, and visitors of it."""
 
+import os
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -8,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 import app
-from facevae import Face, Studio
+from facevae import Face, Studio, web
 from facevae.imaging.photo import open_photo
 from facevae.ui.session import PORTRAITS
 from tests.conftest import missing
@@ -53,6 +54,18 @@ def urls(uploads, studios):
     yield start
     for page in pages:
         page.close(verbose=False)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory):
+    """The page of the shipped model. FACEVAE_WEB_RUNTIME may name a folder of npm's packages."""
+    out = tmp_path_factory.mktemp("web") / "dist"
+    try:
+        size = web.export(web.ASSETS / "studio", out, os.environ.get("FACEVAE_WEB_RUNTIME"))
+    except ValueError as error:
+        pytest.skip(f"{error}")  # the network's fault, on CI, too
+    assert size < 25e6
+    return out
 
 
 @pytest.fixture(scope="session")

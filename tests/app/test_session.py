@@ -54,7 +54,7 @@ def test_a_session_begins_with_portraits_or_with_drawn_faces(studios, session):
 def test_visitors_see_their_own_faces_alone(urls):
     mine, other = PageClient(urls("plain")), PageClient(urls("plain"))
     key = mine.ask("face-editor", "add", {"photo": PHOTO})["key"]
-    assert mine.ask("face-editor", "look", {"face": key})["before"]
+    assert mine.ask("face-editor", "look", {"face": key})["seen"]
     with pytest.raises(Refused) as caught:
         other.ask("face-editor", "look", {"face": key[:-1]})
     assert caught.value.said == FORGOTTEN

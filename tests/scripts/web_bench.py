@@ -6,12 +6,31 @@
 import argparse
 import functools
 import shutil
+import tempfile
 import threading
 import time
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+import numpy as np
+from PIL import Image, ImageOps
+from playwright.sync_api import Browser, Page, Playwright, sync_playwright
 
+PORTRAIT = Path(__file__).parents[2] / "assets" / "portraits" / "eileen_collins.jpg"
+WATCHED = """window.answers = []; // [name, when it was asked, when it was answered], seconds
+window.Worker = class extends Worker {
+  asked = {};
+  constructor(...given) {
+    super(...given);
+    this.addEventListener("message", ({ data: { id } }) => {
+      if (id) answers.push([...this.asked[id], performance.now() / 1000]);
+    });
+  }
+  postMessage(message, ...rest) {
+    this.asked[message.id] = [message.name, performance.now() / 1000];
+    super.postMessage(message, ...rest);
+  }
+};"""
 STEPS = """async ({count, size}) => {
   const server = document.querySelector("face-editor").server;
   const [{key: face}] = await server.begin([null]);
@@ -48,11 +67,71 @@ BARE = """async (count) => {
   }
   return times.sort((a, b) => a - b)[count >> 1];
 }"""
+MIRRORED = """seconds => new Promise((done) => {
+  let frames = 0;
+  const watcher = new MutationObserver(() => frames++);
+  const mirror = document.querySelector("face-mirror");
+  watcher.observe(mirror, {attributeFilter: ["data-frame"]});
+  setTimeout(() => done(frames / seconds), 1000 * seconds);
+})"""
 
 
 class Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
+
+
+def launch(playwright: Playwright, *options: str) -> Browser:
+    found = shutil.which("chromium")
+    return playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *options])
+
+
+def opened(page: Page, url: str, tab: str) -> Page:
+    page.set_default_timeout(0)
+    page.goto("about:blank")
+    page.goto(f"{url}#%7B%22tab%22%3A%22{tab}%22%7D")
+    return page
+
+
+def start(page: Page, url: str) -> None:
+    """How long the page takes to its first picture, from the server and from its cache."""
+    page.add_init_script(WATCHED)
+    for visit in ("first visit", "warm cache"):
+        begun = time.perf_counter()
+        opened(page, url, "edit").wait_for_selector("face-editor[ready]")
+        print(f"{visit}: first picture after {time.perf_counter() - begun:.1f} s", end="; ")
+        steps = page.evaluate("answers")
+        parts = [f"{name} from {asked:.2f} to {done:.2f} s" for name, asked, done in steps]
+        print("of the page:", *parts, sep=" ")
+
+
+def memory(page: Page, steps: int) -> None:
+    """What the page and its worker hold before and after many steps of a slider."""
+    held = "performance.measureUserAgentSpecificMemory().then(({bytes}) => bytes / 1e6)"
+    page.evaluate(STEPS, {"count": 200, "size": 128})
+    before = page.evaluate(held)
+    page.evaluate(STEPS, {"count": steps, "size": 128})
+    print(f"memory before and after {steps:,} steps: {before:.1f} and {page.evaluate(held):.1f} MB")
+
+
+def mirror(playwright: Playwright, url: str, seconds: float = 10) -> None:
+    """Frames a second with a portrait before the camera."""
+    with tempfile.TemporaryDirectory() as folder, Image.open(PORTRAIT) as photo:
+        frame = ImageOps.pad(photo.convert("RGB"), (640, 480)).convert("YCbCr")
+        planes = [np.asarray(plane) for plane in frame.split()]
+        halves = [plane[::2, ::2].tobytes() for plane in planes[1:]]
+        head, one = b"YUV4MPEG2 W640 H480 F30:1 Ip C420jpeg\n", [planes[0].tobytes(), *halves]
+        camera = Path(folder, "face.y4m")
+        camera.write_bytes(head + b"".join([b"FRAME\n", *one]) * 5)
+        browser = launch(playwright, "--use-fake-ui-for-media-stream",
+                         "--use-fake-device-for-media-stream",
+                         f"--use-file-for-fake-video-capture={camera}")  # fmt: skip
+        page = opened(browser.new_page(), url, "mirror")
+        page.get_by_role("button", name="Open the mirror").click()
+        page.wait_for_selector("face-mirror[data-frame]")
+        page.wait_for_timeout(2000)
+        print(f"the mirror: {page.evaluate(MIRRORED, seconds):.1f} frames a second")
+        browser.close()
 
 
 def main() -> None:
@@ -63,39 +142,22 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=args.folder))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.server_port}/"
-    link = "#%7B%22tab%22%3A%22edit%22%7D"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = launch(playwright, "--enable-blink-features=ForceEagerMeasureMemory")
         page = browser.new_page()
-        page.set_default_timeout(0)
-        for visit in ("first visit", "warm cache"):
-            start = time.perf_counter()
-            page.goto("about:blank")
-            page.goto(url + link)
-            page.wait_for_selector("face-editor[ready]")
-            print(f"{visit}: first picture after {time.perf_counter() - start:.1f} s")
-        print(
-            f"threads: {page.evaluate('crossOriginIsolated ? navigator.hardwareConcurrency : 1')}"
-        )
+        start(page, url)
+        # without its cache's worker a page is not isolated, and WebAssembly has one thread
+        alone = opened(browser.new_context(service_workers="block").new_page(), url, "edit")
+        alone.wait_for_selector("face-editor[ready]")
+        for where, kind in ((alone, "one thread"), (page, "threads")):
+            for size in (128, 320):
+                step = where.evaluate(STEPS, {"count": 100, "size": size})
+                print(f"a slider step at {size} px, {kind}: {step:.1f} ms, {1000 / step:.0f} a s")
+        alone.close()
         print(f"session.run alone, one thread: {page.evaluate(BARE, 100):.1f} ms")
-        for size in (128, 320):
-            step = page.evaluate(STEPS, {"count": 100, "size": size})
-            print(f"slider step to pixels at {size} px: {step:.1f} ms, {1000 / step:.0f} a second")
-        session = page.context.new_cdp_session(page)
-        session.send("HeapProfiler.collectGarbage")
-        before = held(page)
-        page.evaluate(STEPS, {"count": args.steps, "size": 128})
-        session.send("HeapProfiler.collectGarbage")
-        print(f"memory before and after {args.steps:,} steps: {before:.0f} and {held(page):.0f} MB")
+        memory(page, args.steps)
         browser.close()
-
-
-def held(page: object) -> float:
-    """Megabytes of the page and its worker."""
-    measured = page.evaluate("performance.measureUserAgentSpecificMemory()")  # type: ignore[attr-defined]
-    return measured["bytes"] / 1e6
+        mirror(playwright, url)
 
 
 if __name__ == "__main__":
