@@ -4,7 +4,7 @@
 importScripts("files.js"); // FILES: name → [bytes, hash]
 
 const CACHE = "facevae-" + Object.values(FILES).reduce((sum, [, hash]) => (Math.imul(31, sum) + [...hash].reduce((code, letter) => (Math.imul(31, code) + letter.charCodeAt()) | 0, 0)) | 0, 0);
-const SMALL = ["index.html", "files.js", ...Object.keys(FILES).filter((name) => name.startsWith("page/"))];
+const SMALL = ["index.html", "files.js", ...Object.keys(FILES).filter((name) => /^(page|portraits)\//.test(name))];
 const ISOLATED = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
 
 async function kept(name) {
