@@ -3,7 +3,7 @@
 python tests/scripts/results.py ARCHIVES [ROW …] [--out runs/results]
 
 ARCHIVES is a folder with UTKFace.tar, GENKI4K.tar, celeba.tar and frey_rawface.mat. Rows that ended
-are not run again; a row that was interrupted goes on. All rows take about a night on two cores.
+are not run again; a row that was interrupted goes on. All rows take a few hours on two cores.
 """
 
 import argparse
@@ -12,36 +12,69 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(
     0, str(Path(__file__).resolve().parents[2])
 )  # the checkout, wherever it is run from
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from PIL import Image  # noqa: E402
+from torch.nn import functional as F  # noqa: E402
+
 import facevae  # noqa: E402
+from facevae import FaceVAE, load_faces  # noqa: E402
+from facevae.evaluation.classifier import EvaluationClassifier  # noqa: E402
+from facevae.evaluation.edits import evaluate_studio  # noqa: E402
+from facevae.imaging.alignment import FRAMINGS  # noqa: E402
+from facevae.latents.diagnostics import by_kl, encoded  # noqa: E402
+from facevae.latents.directions import METHODS  # noqa: E402
 
 PAGE = Path("assets/results.md")
-START, END = "<!-- rows -->", "<!-- end of rows -->"
 ARCHIVES = {"utkface": "UTKFace.tar", "folders": "GENKI4K.tar", "celeba": "celeba.tar",
             "frey": "frey_rawface.mat"}  # fmt: skip
-SMILE = [[f"batch={b}", f"model.latents={d}"] for b in (32, 64, 128) for d in (120, 200)]
+BEST = "smile_batch=32_latents=200"  # by its validation loss, and then
+SECOND = "smile_batch=32_latents=120"
+SHORT = ["epochs=30", "bf16=true"]  # 69,000 faces of GENKI; the source showed its own 144,000
+AGING = ["epochs=8", "bf16=true", "size=64"]
+SUMMED = ["model.sigma=0.70710678", "epochs=1", "bf16=true"]  # source 1's loss
 ROWS = {  # a name → a recipe and what is changed
     "frey": ["frey"],
     "frey-order": ["frey", "split_by=order"],
     "frey-gaussian": ["frey-gaussian"],
     **{f"frey-gaussian-order-{s}": ["frey-gaussian", "split_by=order", f"seed={s}"]
        for s in (0, 1, 2)},
-    "morph-utkface": ["morph-utkface"],
-    **{"_".join(["smile", *settings]).replace("model.", ""): ["smile", *settings]
-       for settings in SMILE},
-    **{name: [name] for name in ("smile-beta10", "smile-beta50", "smile-signed",
-                                 "smile-normalized", "smile-optimal", "attributes-celeba")},
-    "aging": ["aging"],
-    "aging-even": ["aging", "balance="],
-    "aging-weigh": ["aging", "balance=", "weigh=age"],
-    "aging-augment": ["aging", "augment=true"],
-    "aging-plain": ["aging-plain"],
-    "aging-256": ["aging", "size=256", "epochs=2"],
+    "morph-utkface": ["morph-utkface", "epochs=10", "bf16=true"],
+    # the source's bound of 50 on the gradient is 0.00407 times the numbers of a picture
+    "morph-summed": ["morph-utkface", "clip=0.00407", *SUMMED],
+    "morph-unclipped": ["morph-utkface", "clip=1000000", *SUMMED],
+    **{f"smile_batch={b}_latents={d}": ["smile", f"batch={b}", f"model.latents={d}", *SHORT]
+       for b in (64, 128) for d in (120, 200)},
+    **{f"smile_batch=32_latents={d}": ["smile", "batch=32", f"model.latents={d}", "epochs=60",
+                                       "bf16=true"] for d in (120, 200)},
+    **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
+       for s in (0, 1, 2) for name in ("smile", "smile-signed")},
+    **{name: [name, *SHORT] for name in ("smile-beta10", "smile-beta50", "smile-normalized",
+                                         "smile-optimal")},
+    "attributes-celeba": ["attributes-celeba", "bf16=true"],
+    "aging": ["aging", "epochs=4", "bf16=true"],
+    "aging-plain": ["aging-plain", "epochs=4", "bf16=true"],
+    "aging-256": ["aging", "size=256", "epochs=1", "bf16=true"],
+    # what helps the rare old faces, on smaller pictures
+    "aging-64": ["aging", *AGING],
+    "aging-64-even": ["aging", "balance=", *AGING],
+    "aging-64-weigh": ["aging", "balance=", "weigh=age", *AGING],
+    "aging-64-augment": ["aging", "augment=true", *AGING],
 }  # fmt: skip
+EDITED = {  # a row → the row whose faces the evaluation classifier is fitted to, and the methods
+    BEST: ("attributes-celeba", ["mean"]),
+    "attributes-celeba": ("attributes-celeba", ["mean", "balanced"]),
+    "aging": ("aging", ["condition", "vector"]),
+    "aging-plain": ("aging", ["condition", "vector"]),
+}
 FIGURES = ("negative_elbo", "source_loss", "kl", "psnr", "ssim")
 
 
@@ -78,6 +111,83 @@ def row(name: str, out: Path) -> list[str]:
             *measured, pca, cost]  # fmt: skip
 
 
+def edits(name: str, out: Path) -> None:
+    """What the evaluation classifier sees of a row's edits and ages, by each method."""
+    labelled, methods = EDITED[name]
+    for method in methods:
+        path = out / name / f"edits-{method}.json"
+        if not path.is_file():
+            studio = facevae.Studio.load(out / name / "best")
+            verb = "edit" if method in METHODS else "age"
+            setattr(studio, verb, partial(getattr(studio, verb), method=method))
+            faces = load_faces(out / name / "faces")
+            found = evaluate_studio(studio, _classifier(out / labelled / "faces"), faces)
+            path.write_text(json.dumps(found, indent=1), "utf-8")
+
+
+@cache
+def _classifier(faces: Path) -> EvaluationClassifier:
+    return EvaluationClassifier(load_faces(faces))
+
+
+def edit_rows(name: str, out: Path) -> tuple[list[list[str]], list[list[str]]]:
+    """Rows of the tables of edits and of ages."""
+    edited, aged = [], []
+    for method in EDITED[name][1]:
+        path = out / name / f"edits-{method}.json"
+        found = json.loads(path.read_text("utf-8")) if path.is_file() else {"edits": {}}
+        for edit, one in found["edits"].items() if method in METHODS else ():
+            if "turned" in one:
+                leaks = sorted(one["leaks"].items(), key=lambda leak: -leak[1])
+                along = ", ".join(f"{label} {share:.2f}" for label, share in leaks) or "–"
+                figures = (_number(one[key]) for key in ("turned", "identity", "years"))
+                edited.append([name, method, edit, str(one["faces"]), *figures, along])
+        ages = found.get("ages", {})
+        if "span" in ages and method not in METHODS:
+            aged.append([name, method, *(_number(figure) for figure in ages.values())])
+    return edited, aged
+
+
+@torch.inference_mode()
+def latents(name: str, out: Path, strongest: int = 8) -> list[list[str]]:
+    """What the strongest latents of a row change from −2.5 to 2.5 deviations about the mean."""
+    if not (out / name / "figures.json").is_file():
+        return []
+    model, faces = FaceVAE.from_pretrained(out / name / "best"), load_faces(out / name / "faces")
+    q = encoded(model, faces, faces.split()["train"])
+    mean, std, kl = q.mean.mean(0), q.mean.std(0), q.kl_per_latent()
+    found = []
+    for latent in by_kl(kl)[:strongest]:
+        step = 2.5 * std[latent] * F.one_hot(torch.tensor(latent), len(std))  # (D,)
+        low, high = model.decode(torch.stack([mean - step, mean + step]))[:, 0] * 255  # (H, W)
+        change = (high - low).abs()
+        thirds = [part.sum() / change.sum() for part in change.tensor_split(3)]
+        found.append([str(latent), f"{kl[:, latent].mean():.2f}", f"{change.mean():.1f}",
+                      " / ".join(f"{share:.0%}" for share in thirds)])  # fmt: skip
+    return found
+
+
+def groups(name: str, out: Path) -> list[str]:
+    """PSNR of a row's unseen faces in bands of ages; [] where it was not run."""
+    path = out / name / "figures.json"
+    found = json.loads(path.read_text("utf-8"))["PSNR by group"] if path.is_file() else {}
+    ages = {key: group for key, group in found.items() if key.startswith("age")}
+    return [name, *(f"{group['average']['mean']:.2f} ({group['faces']})"
+                    for group in ages.values())] if ages else []  # fmt: skip
+
+
+def picture(names: Sequence[str], out: Path, path: Path) -> None:
+    """Two faces of nobody by each of these models, from a weak smile to a strong one."""
+    rows = []
+    for name, seed in product(names, (1, 2)):
+        studio = facevae.Studio.load(out / name / "best")
+        (drawn,) = studio.sample(1, seed)
+        face = studio.read(drawn, eyes=FRAMINGS[studio.framing][:2] * drawn.width)
+        faces = [studio.edit(face, {"Smiling": smile}, detail=0) for smile in (-2, -1, 0, 1, 2)]
+        rows.append(np.hstack([np.asarray(one) for one in faces]))
+    Image.fromarray(np.vstack(rows)).save(path, quality=90)
+
+
 def _number(figure: dict | float | None) -> str:
     value = figure["mean"] if isinstance(figure, dict) else figure
     return "–" if value is None else f"{value:.{1 if abs(value) > 100 else 3}f}"
@@ -91,12 +201,32 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.rows or ROWS:
         run(name, args.archives, args.out)
+    for name in EDITED:
+        if (args.out / name / "figures.json").is_file() and not args.rows:
+            edits(name, args.out)
+    if all((args.out / name / "best").is_dir() for name in (BEST, SECOND)):
+        picture((BEST, SECOND), args.out, PAGE.with_name("smiles.jpg"))
     heads = ["row", "recipe", "changed", "epochs", "curve", "negative ELBO", "the source's loss",
              "KL", "PSNR", "SSIM", "PCA's PSNR", "cost"]  # fmt: skip
-    table = [heads, ["---"] * len(heads), *filter(None, (row(name, args.out) for name in ROWS))]
-    before, _, rest = PAGE.read_text("utf-8").partition(START)
+    _write("rows", heads, [row(name, args.out) for name in ROWS])
+    bands = [groups(name, args.out) for name in ROWS if name.startswith("aging")]
+    _write("ages of faces", ["row", "0–19", "20–39", "40–59", "60–79", "80–99"], bands)
+    edited, aged = zip(*(edit_rows(name, args.out) for name in EDITED), strict=True)
+    _write("edits", ["row", "method", "edit", "faces", "turned", "identity", "years moved",
+                     "turned along"], sum(edited, []))  # fmt: skip
+    heads = ["latent", "KL in nats", "mean change of 255", "upper / middle / lower third"]
+    _write("latents", heads, latents("frey-gaussian", args.out))
+    _write("ages", ["row", "method", "span", "never falls", "steps that do not fall",
+                    "gender kept"], sum(aged, []))  # fmt: skip
+
+
+def _write(mark: str, heads: list[str], rows: list[list[str]]) -> None:
+    """Put a table between its marks in the page."""
+    start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    before, _, rest = PAGE.read_text("utf-8").partition(start)
+    table = [heads, ["---"] * len(heads), *filter(None, rows)]
     lines = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
-    PAGE.write_text(f"{before}{START}\n\n{lines}\n\n{END}{rest.partition(END)[2]}", "utf-8")
+    PAGE.write_text(f"{before}{start}\n\n{lines}\n\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
 if __name__ == "__main__":
