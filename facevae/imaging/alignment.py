@@ -20,7 +20,7 @@ ALIGNED_BY = {"face": 5, "head": 2}  # landmarks: CelebA is aligned by the two e
 
 DETECT_SIDES = (640, 1600)  # pixels; the second, finer search runs only if the first finds no face
 MIN_CONFIDENCE, MIN_CROP_SIDE = 0.90, 8  # of a detection; in photo pixels
-SURE = 0.99  # confidence that 182 of 185 bare faces reach, and half of those behind a hand do not
+SURE = 0.99  # confidence that 184 of 185 bare faces reach, and half of those behind a hand do not
 MIN_SHARE_INSIDE = 0.85  # of the crop from brows to chin; less, and much of a face is made up
 MAX_NOSE_OFFSET = 0.55  # of the nose tip from the middle of the eyes, in distances of the eyes
 Points = Sequence[Sequence[float]] | np.ndarray  # (x, y) in photo pixels: two eyes or 5 landmarks
