@@ -254,11 +254,8 @@ class Page:
         event `go` of the gr.HTML given back.
         """
         session = self.session
-        live, slow = (
-            [session.progress, *live],
-            [session.begin, session.add, session.drawable, *slow],
-        )
-        functions = [session.live.serves(one) for one in live]
+        slow = [session.begin, session.add, session.drawable, *slow]
+        functions = [session.live.serves(one) for one in [session.progress, *live]]
         functions += [session.slow.serves(one) for one in slow]
         return gr.HTML(
             html_template=markup(name),

@@ -56,9 +56,9 @@ ROWS = {  # a name → a recipe and what is changed
     **{f"smile_batch=32_latents={d}": ["smile", "batch=32", f"model.latents={d}", "epochs=60",
                                        "bf16=true"] for d in (120, 200)},
     **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
-       for s in (0, 1, 2) for name in ("smile", "smile-signed")},
-    **{name: [name, *SHORT] for name in ("smile-beta10", "smile-beta50", "smile-normalized",
-                                         "smile-optimal")},
+       for s in (1, 2) for name in ("smile", "smile-signed")},
+    **{name: [name, *SHORT] for name in ("smile-signed", "smile-beta10", "smile-beta50",
+                                         "smile-normalized", "smile-optimal")},
     "attributes-celeba": ["attributes-celeba", "bf16=true"],
     "aging": ["aging", "epochs=4", "bf16=true"],
     "aging-plain": ["aging-plain", "epochs=4", "bf16=true"],
