@@ -56,6 +56,7 @@ class EditRecipe:
     partial: float = 0.18  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.1  # share of edits that ask for a second attribute, too
     age_share: float = 0.16  # share of edits that ask for an age
+    harder: float = 2.0  # at most so much more often the edits that the critic sees through come
 
 
 class EditTrainer:
@@ -83,6 +84,7 @@ class EditTrainer:
                   for film, rate in enumerate(rates)]  # fmt: skip
         self.decoder_optimizer = Adam(groups, betas=(0.0, 0.99))
         self.critic_optimizer = Adam(self.critics.parameters(), recipe.critic_rate, (0.0, 0.99))
+        self.difficulty = torch.ones(len(faces.attributes), 2)  # of putting on, of taking off
         rule = get_ema_multi_avg_fn(recipe.ema)
         self.average = AveragedModel(model.decoder, multi_avg_fn=rule, use_buffers=True)
 
@@ -100,6 +102,7 @@ class EditTrainer:
         with self.autocast:
             maps = self.backbone(shown)
             realism, read = critics.hinge_generator(self.realism(maps)), self.condition(maps)
+        self._remember(read[0].detach(), edit)
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
         losses = {
             "realism": ramp * recipe.realism * realism.mean(),
@@ -124,7 +127,8 @@ class EditTrainer:
     def _edit(self) -> dict[str, Tensor]:
         """A batch of photos, y and y′, and what the critic of the condition should see."""
         recipe, faces, names = self.recipe, self.faces, self.faces.names
-        rows, columns = faces.draw(self.rng, recipe.batch, False, recipe.age_share)
+        odds = (self.difficulty / self.difficulty.mean()).clamp(1 / recipe.harder, recipe.harder)
+        rows, columns = faces.draw(self.rng, recipe.batch, False, recipe.age_share, odds.numpy())
         photo, before = self._photos(rows), faces.condition[rows]
         labels = torch.where(faces.labels[rows].isnan(), before, faces.labels[rows])
         wanted = [self._wanted(k, face) for k, face in zip(columns, labels, strict=True)]
@@ -157,6 +161,15 @@ class EditTrainer:
             else:
                 wanted[self.faces.names[k]] = -share if float(labels[k]) > 0.5 else share
         return wanted
+
+    def _remember(self, logits: Tensor, edit: dict[str, Tensor]) -> None:
+        """Running means of the critic's losses (B, attributes) on edits at their full strength."""
+        goal, weight = (edit[name][:, self.faces.attributes] for name in ("target", "weight"))
+        loss = F.binary_cross_entropy_with_logits(logits, goal.clamp(0, 1), reduction="none")
+        asked = (weight >= self.recipe.condition) & ((goal - 0.5).abs() > 0.45)
+        for face, k in asked.nonzero().tolist():
+            off = int(goal[face, k] < 0.5)
+            self.difficulty[k, off] += 0.03 * (loss[face, k].item() - self.difficulty[k, off])
 
     def _critic_losses(self, edit: dict[str, Tensor], shown: list[Tensor]) -> dict[str, Tensor]:
         """Of real faces, drawn anew, against maps of shown ones, which have their old labels."""
@@ -203,13 +216,15 @@ class EditTrainer:
     def state(self) -> dict:
         """All that a checkpoint holds: training goes on from it to the step."""
         state = {name: getattr(self, name).state_dict() for name in self.PARTS}
-        return state | {"steps": self.steps, "rng": self.rng.bit_generator.state}
+        numbers = {"steps": self.steps, "rng": self.rng.bit_generator.state}
+        return state | numbers | {"difficulty": self.difficulty}
 
     def restore(self, state: dict) -> None:
         """Take up what `state` gave."""
         for name in self.PARTS:
             getattr(self, name).load_state_dict(state[name])
-        self.steps, self.rng.bit_generator.state = state["steps"], state["rng"]
+        self.steps, self.difficulty = state["steps"], state["difficulty"].clone()
+        self.rng.bit_generator.state = state["rng"]
 
 
 def train_edits(

@@ -116,14 +116,18 @@ class EditFaces:
         return states.where(~values.isnan(), -1).numpy()
 
     def draw(
-        self, rng: np.random.Generator, count: int, real: bool, age_share: float
-    ) -> tuple[np.ndarray, list[int]]:
-        """Rows (M,) and the column of each; `real`: labelled so, not only surely read so."""
-        drawn: list[tuple[int, int]] = []
+        self, rng: np.random.Generator, count: int, real: bool, age_share: float,
+        odds: np.ndarray | float = 1.0,
+    ) -> tuple[np.ndarray, list[int]]:  # fmt: skip
+        """Rows (M,) and the column of each; `real`: labelled so, not only surely read so; `odds`:
+        how often a face without and with each attribute is drawn, (attributes, 2), or evenly."""
+        odds, drawn = odds * np.ones((len(self.attributes), 2)), list[tuple[int, int]]()
         while len(drawn) < count:
-            aged = rng.random() < age_share
-            column = self.age if aged else int(rng.choice(self.attributes))
-            state = rng.integers(len(self.anchors) if aged else 2)
+            if rng.random() < age_share:
+                column, state = self.age, int(rng.integers(len(self.anchors)))
+            else:
+                place, state = divmod(int(rng.choice(odds.size, p=odds.ravel() / odds.sum())), 2)
+                column = self.attributes[place]
             found = np.flatnonzero(self.states[real][:, column] == state)
             drawn += [(int(rng.choice(found)), column)] if len(found) else []
         rows, columns = zip(*drawn, strict=True)

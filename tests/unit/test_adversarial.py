@@ -69,6 +69,46 @@ def test_draws_are_even_leave_padded_faces_to_the_critic_and_unknown_labels_out(
     assert rows.min() >= 5
     rows, columns = map(np.array, faces.draw(rng, 800, True, 0.25))
     assert rows.min() < 5 and rows[columns == 1].min() >= 10
+    odds = np.array([[0, 1], [0, 0], [0, 0]])  # faces with glasses alone
+    rows, columns = map(np.array, faces.draw(rng, 80, False, 0.25, odds))
+    assert {*columns} == {0, 3} and (faces.labels[rows[columns == 0], 0] == 1).all()
+
+
+def test_an_edit_turns_a_state_round_by_part_or_whole_or_asks_for_another_age(model, faces):
+    """Seen in what the decoder is given: y, and y′ of which one condition at least is another."""
+    given = []
+
+    class Spy(FaceVAE):
+        def decode_and_hold(self, z, condition):
+            given.append(condition.clone())
+            return super().decode_and_hold(z, condition)
+
+    spy = Spy(model.config)
+    run = trainer(spy, faces, partial=0.5, second=0.0, age_share=0.3)
+    for _ in range(12):
+        run.step()
+    y, edited = (torch.cat(parts) for parts in zip(*(c.chunk(2) for c in given), strict=True))
+    has, moved = y > 0.5, edited - y
+    asked = moved[:, [0, 2]]  # Bald follows others, and is unknown of ten faces
+    assert (asked[has[:, [0, 2]]] <= 0).all() and (asked[~has[:, [0, 2]]] >= 0).all()
+    sizes = asked[asked != 0].abs()
+    assert 0.2 < (sizes < 0.99).float().mean() < 0.8 and sizes.min() >= 0.2
+    years = 100 * edited[moved[:, 3] != 0, 3]
+    assert 0.15 < len(years) / len(y) < 0.45 and years.min() >= 10 and years.max() <= 70
+    assert years.min() < 30 and years.max() > 50
+
+
+def test_edits_that_the_critic_sees_through_come_more_often(model, faces):
+    run = trainer(model, faces, age_share=0.0, harder=4.0)
+    drawn = []
+    faces.images = lambda rows, load=faces.images: (drawn.append(rows), load(rows))[1]
+    run.step()
+    assert not torch.equal(run.difficulty, torch.ones(3, 2))  # measured from the first step on
+    for _ in range(20):
+        run.difficulty[:] = torch.tensor([[0.1, 9.0], [0.1, 0.1], [0.1, 0.1]])
+        run.step()
+    edited = np.concatenate(drawn[2::2])  # a step loads the faces of its edits, then the critic's
+    assert faces.labels[edited, 0].mean() > 0.6
 
 
 def test_a_step_trains_the_decoder_and_not_the_encoder(model, faces):
