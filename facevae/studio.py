@@ -91,18 +91,22 @@ class Studio:
             framed = Alignment.from_points(place.points, self.classifier.framing)
             read = self.classifier.predict(to_tensor([framed.crop(picture, max(shape))]))
             predicted = {name: value.item() for name, value in read.items()}
-        mean, condition, decoded = self._encode(image, predicted)
+        mean, condition, decoded, lacking = self._encode(image, predicted)
         readings = self.editor.readings(condition) | predicted
         years = readings.pop("age", None)
         if years is None and self.can_age:
             years = self.editor.years((mean, condition)).item()
         return Face(photo=picture, crop=crop, image=image, mean=mean, condition=condition,
-                    decoded=decoded, years=years, readings=readings, **found)  # fmt: skip
+                    decoded=decoded, lacking=lacking, years=years, readings=readings,
+                    **found)  # fmt: skip
 
     def correct(self, face: Face, years: float) -> Face:
         """The face with another age than was predicted."""
-        mean, condition, decoded = self._encode(face.image, {**face.readings, "age": years})
-        return replace(face, mean=mean, condition=condition, decoded=decoded, years=years)
+        mean, condition, decoded, lacking = self._encode(
+            face.image, {**face.readings, "age": years}
+        )
+        return replace(face, mean=mean, condition=condition, decoded=decoded, lacking=lacking,
+                       years=years)  # fmt: skip
 
     def reconstruct(self, face: Face, size: int | None = None) -> Image.Image:
         """The decoder's picture of a face."""
@@ -188,34 +192,56 @@ class Studio:
 
         Args:
             age: in years. gender: 0 male, 1 female. attributes: strengths, as `edit` takes them."""
-        codes = self.draw_codes(n, seed, temperature, age, gender, attributes)
-        return to_pil(self.model.decode(*codes))
+        codes, conditions = self.draw_codes(n, seed, temperature, age, gender, attributes)
+        return to_pil(self.draw(codes, self.editor.probe(codes, binary=True), conditions)[0])
 
     def average(self, name: str, has: bool) -> Image.Image:
         """The average person with an attribute, or without it."""
-        return to_pil(self.model.decode(*self.editor.average(name, has)))[0]
+        code, condition = self.editor.average(name, has)
+        return to_pil(self.draw(code, self.statistics.mean_condition[None], condition)[0])[0]
+
+    def draw(
+        self, code: Tensor, condition: Tensor, edited: Tensor, lacking: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pictures (N, C, h, w) of codes (N, D) that suit the conditions (N, K), edited to others,
+        and the share of a photo's detail that stays, (N, 1, h, w) or None: all.
+
+        Args:
+            lacking: what the edit decoder's pictures lack of the decoder's, where that is known.
+        """
+        if not self.model.config.hold or torch.equal(condition, edited):
+            return self.model.decode(code, edited), None
+        after, hold = self.model.decode_edit(code, edited)
+        hold = soften(hold, self.model.distance(condition, edited))
+        if lacking is None:
+            lacking = self._lacking(code, condition, self.model.decode(code, condition))
+        return after + hold * lacking, hold
+
+    def _lacking(self, code: Tensor, condition: Tensor, decoded: Tensor) -> Tensor:
+        own = self.model.decode_edit(code, condition)[0] if self.model.config.hold else decoded
+        return decoded - own
 
     def _encode(
         self, image: Tensor, readings: Mapping[str, float]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """A face's code, condition (by readings, or else by the probe) and decoder's picture."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """A face's code, condition (by readings, or else by the probe), decoder's picture, and what
+        the edit decoder's lacks of it."""
         condition = self.editor.condition(readings)
         if self.model.config.conditions and not readings:
             condition = self.editor.probe(self.model.encode(image, condition).mean)
         mean = self.model.encode(image, condition).mean
-        return mean, condition, self.model.decode(mean, condition)
+        decoded = self.model.decode(mean, condition)
+        return mean, condition, decoded, self._lacking(mean, condition, decoded)
 
     def _edited(
         self, face: Face, state: State, detail: float, size: int | None, paste: bool
     ) -> Image.Image:
         """A face at another code or condition; its decoder's picture only where one changed."""
         (code, condition), after, hold = state, face.decoded, None
-        if not (torch.equal(code, face.mean) and torch.equal(condition, face.condition)):
-            if self.model.config.hold:
-                after, hold = self.model.decode_and_hold(code, condition)
-                hold = soften(hold, self.model.distance(face.condition, condition))
-            else:
-                after = self.model.decode(code, condition)
+        same = torch.equal(code, face.mean)
+        if not (same and torch.equal(condition, face.condition)):
+            known = face.lacking if same else None
+            after, hold = self.draw(code, face.condition, condition, known)
         return self._shown([(face, 1.0)], after, detail, size, paste, hold)
 
     def _morphed(

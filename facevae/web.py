@@ -153,20 +153,26 @@ def _write_networks(studio: Studio, out: Path) -> None:
     from facenet_pytorch import MTCNN
 
     model, size, detector = studio.model, studio.size, MTCNN(device="cpu")
-    bias = torch.tensor([0.0] * 3 + [HOLD_BIAS] * model.config.hold)[:, None, None]
+    bias = torch.tensor([0.0, 0.0, 0.0, HOLD_BIAS])[:, None, None]
 
     def encode(x: Tensor) -> Tensor:
         """Images (N, 3, H, W) → posterior means (N, D)."""
         return model.encode(x).mean
 
     def decode(z: Tensor, y: Tensor) -> Tensor:
-        """Codes (N, D), conditions (N, K) with the age as weights → (N, 3 [+ 1], H, W)."""
-        return (model.decoder(z, y) + bias).sigmoid()
+        """Codes (N, D), conditions (N, K) with the age as weights → pictures (N, 3, H, W)."""
+        return model.decoder(z, y).sigmoid()
+
+    def edits(z: Tensor, y: Tensor) -> Tensor:
+        """The same → the edit decoder's pictures, with `hold` as a fourth channel, (N, 4, H, W)."""
+        return (model.edit_decoder(z, y) + bias).sigmoid()
 
     faces, z = {"x": torch.rand(2, 3, size, size)}, torch.zeros(2, model.config.latents)
     codes = {"z": z, "y": torch.rand(2, model.config.condition_numbers)}
     _write_onnx(_Network(model, encode), faces, out / "encoder.onnx")
     _write_onnx(_Network(model, decode), codes, out / "decoder.onnx")
+    if model.config.hold:
+        _write_onnx(_Network(model, edits), codes, out / "edit_decoder.onnx")
     if classifier := studio.classifier:
         network = _Network(classifier, _prediction(classifier, size))
         _write_onnx(network, faces, out / "classifier.onnx")

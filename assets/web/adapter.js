@@ -44,7 +44,7 @@ const morph = {
     }
     const code = a.mean.map((value, i) => shares[0] * value + shares[1] * b.mean[i]);
     const condition = a.condition.map((value, k) => value + t * (b.condition[k] - value));
-    return { picture: (await studio.decode(code, condition)).picture, hold: null };
+    return { picture: await studio.decode(code, condition), hold: null };
   },
 
   async frame(a, b, t, { detail, path, size }) {
@@ -69,7 +69,7 @@ const morph = {
     const total = weights.reduce((sum, weight) => sum + weight);
     const parts = keys.map((key, i) => [faceOf(key), weights[i] / total]);
     const mean = (name) => parts[0][0][name].map((_, i) => parts.reduce((sum, [face, share]) => sum + share * face[name][i], 0));
-    const drawn = { picture: (await studio.decode(mean("mean"), mean("condition"))).picture, hold: null };
+    const drawn = { picture: await studio.decode(mean("mean"), mean("condition")), hold: null };
     return studio.shown(parts, drawn, detail, size);
   },
 

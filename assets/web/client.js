@@ -10,7 +10,7 @@ export function call(tab, name, request) {
   return new Promise((done) => waiting.set(asked, done));
 }
 
-// Starts the worker, with all networks or the decoder alone; what studio.json tells of the model.
+// Starts the worker, with all networks or the decoders alone; what studio.json tells of the model.
 // `loaded(bytes, all)` is told how much is there of what the first picture needs.
 export async function start(networks = /./, loaded = () => {}) {
   const adapter = await navigator.gpu?.requestAdapter().catch(() => null);

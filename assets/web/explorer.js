@@ -28,13 +28,14 @@ export const explore = {
   state(spot) {
     const { x = 0, y = 0, latents, moved = {} } = spot;
     const code = explore.code(x, y, latents);
-    const state = spot.seed === undefined ? { code, condition: studio.likely(code) } : explore.dozen(spot)[spot.index || 0];
+    const suited = studio.likely(code);
+    const state = spot.seed === undefined ? { code, condition: suited, suited } : explore.dozen(spot)[spot.index || 0];
     return Object.entries(moved).reduce((last, [latent, value]) => explore.set(last, +latent, value), state);
   },
 
-  set({ code, condition }, latent, value) {
+  set(state, latent, value) {
     const [mean, std] = [studio.tensors.plane_mean.data, studio.tensors.plane_std.data];
-    return { code: code.map((own, i) => (i === latent ? mean[i] + value * std[i] : own)), condition };
+    return { ...state, code: state.code.map((own, i) => (i === latent ? mean[i] + value * std[i] : own)) };
   },
 
   async face(spot) { return createImageBitmap(await imageOf(explore.state(spot))); },

@@ -41,7 +41,7 @@ async function opened(source, side = studio.shared.side) {
 // app's server has read, by its crop.
 export async function place({ key, crop, alignment = [HEIGHT, 0, 0, 0], mean, ...known }, photo) {
   const face = { ...known, photo: photo || (await opened(crop)), alignment: new Alignment(...alignment), mean: Float32Array.from(mean) };
-  keep(key, { ...face, decoded: (await studio.decode(face.mean, face.condition)).picture });
+  keep(key, { ...face, decoded: await studio.decode(face.mean, face.condition) });
 }
 
 const drawn = (seed) => imageOf(studio.sampled(2, seed, 0.9)[0]); // a face of nobody

@@ -1,5 +1,5 @@
 // What facevae/studio.py does, in the browser: networks, conditions, and the one formula
-//   shown = decode(z, y′) + hold · (photo − decode(z, y)).
+//   shown = edit(z, y′) + hold · (photo − edit(z, y)).
 
 import { Alignment, enlarge, pasted, toImage } from "./align.js";
 import { mixed } from "./carry.js";
@@ -34,12 +34,27 @@ export class Studio {
     return answer;
   }
 
-  // The decoder's picture, (3, S, S), and how much of a photo's detail stays, (1, S, S) or null.
-  async decode(code, condition) {
+  // The decoder's picture, (3, S, S); of the edit decoder (4, S, S), the last is how much stays of a photo.
+  async decode(code, condition, network = "decoder") {
     const expanded = this.expanded(condition);
-    const [{ data }] = await this.run("decoder", [code, [1, code.length]], [expanded, [1, expanded.length]]);
-    const plane = this.size ** 2;
-    return { picture: data.subarray(0, 3 * plane), hold: this.hold ? data.subarray(3 * plane) : null };
+    return (await this.run(network, [code, [1, code.length]], [expanded, [1, expanded.length]]))[0].data;
+  }
+
+  // The picture of a code that suits a condition, edited to another, and how much stays of a photo's
+  // detail, (1, S, S), or null for all; `lacking` is what the edit decoder's picture lacks, if known.
+  async draw(code, condition, edited, lacking) {
+    const [before, after] = [this.expanded(condition), this.expanded(edited)];
+    const distance = Math.min(1, Math.max(...after.map((value, k) => Math.abs(value - before[k]))) / FULL_CHANGE);
+    if (!this.hold || !distance) return { picture: await this.decode(code, edited), hold: null };
+    const [drawn, plane] = [await this.decode(code, edited, "edit_decoder"), this.size ** 2];
+    const hold = drawn.subarray(3 * plane).map((value) => 1 - distance * (1 - value));
+    lacking ||= await this.lacking(code, condition, await this.decode(code, condition));
+    return { picture: drawn.subarray(0, 3 * plane).map((value, i) => value + hold[i % plane] * lacking[i]), hold };
+  }
+
+  async lacking(code, condition, decoded) {
+    const own = await this.decode(code, condition, "edit_decoder");
+    return decoded.map((value, i) => value - own[i]);
   }
 
   // A face of a photo, found, or placed by two `eyes` or by an `alignment`.
@@ -65,7 +80,7 @@ export class Studio {
       this.reads.forEach((name, i) => (readings[name] = data[i]));
     }
     const condition = this.reads.length ? this.condition(readings) : this.probe(mean);
-    const { picture: decoded } = await this.decode(mean, condition);
+    const decoded = await this.decode(mean, condition);
     const years = readings.age ?? this.ageOf(condition);
     return { photo, alignment, points, found, mean, readings, condition, decoded, years, warning: this.#warning(photo, alignment, points, confidence) };
   }
@@ -88,7 +103,7 @@ export class Studio {
   // The face at another age than was read.
   async corrected(face, years) {
     const condition = this.condition({ ...face.readings, age: years });
-    return { ...face, condition, years, decoded: (await this.decode(face.mean, condition)).picture, sized: null };
+    return { ...face, condition, years, decoded: await this.decode(face.mean, condition), lacking: null, sized: null };
   }
 
   // Conditions: attributes in [0, 1] and the age in centuries, in the order of `conditions`.
@@ -141,7 +156,8 @@ export class Studio {
   }
 
   // A state, {code, condition}, with attributes at strengths from −1 to 1, and what depends on them.
-  moved({ code, condition }, strengths, locked = [], years = this.ageOf(condition)) {
+  moved(state, strengths, locked = [], years = this.ageOf(state.condition)) {
+    const { condition } = state;
     const wanted = Object.entries(strengths).filter(([name]) => name in this.columns);
     const result = [...condition];
     const asked = wanted.map(([name]) => this.columns[name]);
@@ -161,18 +177,18 @@ export class Studio {
       const column = this.columns[name];
       if (column && !asked.includes(column)) this.#set(result, column, condition[this.conditions.indexOf(column)]);
     }
-    if (!strengths.Young) return { code, condition: result };
+    if (!strengths.Young) return { ...state, condition: result };
     const goal = strengths.Young > 0 ? Math.min(YOUNG, years - MIN_SHIFT) : Math.max(OLD, years + MIN_SHIFT);
-    return this.aged({ code, condition: result }, years + Math.min(1, Math.abs(strengths.Young)) * (goal - years));
+    return this.aged({ ...state, condition: result }, years + Math.min(1, Math.abs(strengths.Young)) * (goal - years));
   }
 
   // A state at another age: by the condition, or by the difference of the mean codes of two ages.
-  aged({ code, condition }, years, method = "condition", own = this.ageOf(condition)) {
+  aged(state, years, method = "condition", own = this.ageOf(state.condition)) {
     years = clamp(years, ...this.span);
-    if (method === "vector") return { code: code.map((value, i) => value + this.#meanAt(years, i) - this.#meanAt(own, i)), condition };
-    condition = [...condition];
+    if (method === "vector") return { ...state, code: state.code.map((value, i) => value + this.#meanAt(years, i) - this.#meanAt(own, i)) };
+    const condition = [...state.condition];
     this.#set(condition, "age", years / 100);
-    return { code, condition };
+    return { ...state, condition };
   }
 
   #meanAt(years, latent) {
@@ -185,11 +201,13 @@ export class Studio {
   }
 
   average(name, has) {
-    const state = { code: Float32Array.from(this.tensors.mean.data), condition: [...this.tensors.mean_condition.data] };
+    const suited = [...this.tensors.mean_condition.data];
+    const state = { code: Float32Array.from(this.tensors.mean.data), condition: suited, suited };
     return this.moved(state, { [name]: has ? 1 : -1 });
   }
 
-  // Codes of faces of nobody, and what they have: for a seed the same as Python's, of two or more.
+  // Codes of faces of nobody, the conditions that they suit, which an edit leaves as they are, and their
+  // own: for a seed the same as Python's, of two or more.
   sampled(many, seed, temperature) {
     const { share, normals } = generator(seed);
     const [weights, means, factors] = ["weights", "means", "factors"].map((name) => this.tensors[`prior_${name}`].data);
@@ -206,7 +224,8 @@ export class Studio {
         for (let k = 0; k <= i; k++) sum += factors[factor + i * size + k] * noise[n * size + k];
         return means[component * size + i] + temperature * sum;
       });
-      return { code, condition: this.likely(code) };
+      const suited = this.likely(code);
+      return { code, condition: suited, suited };
     });
   }
 
@@ -217,11 +236,8 @@ export class Studio {
   async drawn(face, { code, condition }) {
     const moved = condition.some((value, k) => value !== face.condition[k]);
     if (!moved && code === face.mean) return { picture: face.decoded, hold: null };
-    const { picture, hold } = await this.decode(code, condition);
-    if (!moved || !hold) return { picture, hold: null };
-    const [before, after] = [this.expanded(face.condition), this.expanded(condition)];
-    const distance = Math.min(1, Math.max(...after.map((value, k) => Math.abs(value - before[k]))) / FULL_CHANGE);
-    return { picture, hold: hold.map((value) => 1 - distance * (1 - value)) };
+    if (moved && code === face.mean) face.lacking ||= await this.lacking(code, face.condition, face.decoded);
+    return this.draw(code, face.condition, condition, code === face.mean && face.lacking);
   }
 
   // A face's crop at a size, and what the decoder's picture lacks of it; the last size is kept.

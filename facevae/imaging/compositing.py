@@ -33,6 +33,7 @@ class Face:
     mean: Tensor  # (1, D), the posterior mean
     condition: Tensor  # (1, K), the condition that the model was given; K = 0: it takes none
     decoded: Tensor  # (1, C, H, W), decode(mean, condition)
+    lacking: Tensor  # (1, C, H, W), what the edit decoder's own picture lacks of it; else 0
     points: Tensor | None = None  # (5, 2), landmarks as fractions of the crop's side, where known
     faces_found: int = 1  # in the photo
     years: float | None = None  # as predicted, where something predicts them

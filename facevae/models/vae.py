@@ -3,7 +3,7 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ from facevae.models.gaussian import Gaussian
 
 FILES = Pair("config.json", "model.safetensors", 2, "facevae model",
              "give a folder with the config.json and model.safetensors of one")  # fmt: skip
+EDITS = FILES._replace(settings="edits.json", tensors="edits.safetensors")
 HOLD_BIAS = 2.0  # a new decoder holds on to 0.88 of the photo
 FULL_CHANGE = 0.5  # a condition that moves this far lets go of the photo as far as `hold` says
 SIGMA_MOMENTUM = 0.05  # of the running optimal σ²
@@ -128,15 +129,15 @@ class DecoderStage(nn.Module):
 
 class Decoder(nn.Module):
     """z (and condition) → logits of the image, whose sigmoid is the picture; a tanh brought to
-    [0, 1] is no other: (1 + tanh a) / 2 = sigmoid(2a). With `config.hold` a last channel tells how
-    much of a photo's own detail stays."""
+    [0, 1] is no other: (1 + tanh a) / 2 = sigmoid(2a). With `hold` a last channel tells how much of
+    a photo's own detail stays."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, hold: bool = False) -> None:
         super().__init__()
         inputs, *rest = config.decoder_channels or config.channels[::-1]
         self.start = (inputs, *config.sizes[-1])  # c, h, w
         self.dense = nn.Linear(config.latents + config.condition_numbers, math.prod(self.start))
-        sizes, outputs = config.sizes[-2::-1], config.image_shape[0] + config.hold
+        sizes, outputs = config.sizes[-2::-1], config.image_shape[0] + hold
         kinds: list[str] = [config.upsample] * len(sizes)
         if config.upsample == "shuffle":
             kinds[-1] = "bilinear"
@@ -171,11 +172,14 @@ class FaceVAE(nn.Module):
     1312.6114; conditions as in Sohn et al., "Learning structured output representation", 2015."""
 
     variance: Tensor
+    edit_decoder: Decoder  # with `config.hold`: trained on what edits show, not on faces
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
+        if config.hold:
+            self.edit_decoder = Decoder(config, hold=True)
         # The optimal σ² of the training batches, averaged as BatchNorm does its variance:
         # validation then scores with what was learnt, not with what suits its own faces.
         self.register_buffer("variance", torch.tensor((config.sigma or 0.0) ** 2))
@@ -191,11 +195,12 @@ class FaceVAE(nn.Module):
 
     def decode(self, z: Tensor, condition: Tensor | None = None) -> Tensor:
         """The mean picture of latents z (N, D): (N, C, H, W) in [0, 1]."""
-        return self._logits(z, condition)[:, : self.config.image_shape[0]].sigmoid()
+        return self._logits(self.decoder, z, condition).sigmoid()
 
-    def decode_and_hold(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean picture (N, C, H, W), and how much of a photo's detail stays, (N, 1, H, W)."""
-        logits, colours = self._logits(z, condition), self.config.image_shape[0]
+    def decode_edit(self, z: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """The edit decoder's picture (N, C, H, W), of which differences between two conditions are
+        shown, and how much of a photo's detail stays, (N, 1, H, W). Only with `config.hold`."""
+        logits, colours = self._logits(self.edit_decoder, z, condition), self.config.image_shape[0]
         return logits[:, :colours].sigmoid(), (logits[:, colours:] + HOLD_BIAS).sigmoid()
 
     def distance(self, condition: Tensor, changed: Tensor) -> Tensor:
@@ -208,8 +213,8 @@ class FaceVAE(nn.Module):
     ) -> tuple[Tensor, Gaussian]:
         """Encode, sample once, decode: log p(x | z) of each image (N,) in nats, and q(z | x)."""
         posterior = self.encode(images, condition)
-        logits = self._logits(posterior.sample(generator), condition)
-        return self.log_likelihood(logits[:, : images.shape[1]], images), posterior
+        logits = self._logits(self.decoder, posterior.sample(generator), condition)
+        return self.log_likelihood(logits, images), posterior
 
     def log_likelihood(self, logits: Tensor, images: Tensor) -> Tensor:
         """log p(x | z), (N,) nats per image, under the configured likelihood."""
@@ -223,9 +228,20 @@ class FaceVAE(nn.Module):
                 self.variance.lerp_(sigma.square(), SIGMA_MOMENTUM if self.variance > 0 else 1.0)
         return losses.gaussian_log_likelihood(mean, images, sigma)
 
-    def _logits(self, z: Tensor, condition: Tensor | None) -> Tensor:
+    @torch.no_grad()
+    def with_edit_decoder(self) -> Self:
+        """The same model with an edit decoder, which begins as a copy of the decoder."""
+        model = type(self)(replace(self.config, hold=True))
+        model.load_state_dict(self.state_dict(), strict=False)
+        begun = self.decoder.state_dict()
+        for name, weight in model.edit_decoder.state_dict().items():
+            own = tuple(slice(length) for length in begun[name].shape)
+            weight.zero_()[own] = begun[name]  # the channel of `hold` begins at HOLD_BIAS
+        return model.eval()
+
+    def _logits(self, decoder: Decoder, z: Tensor, condition: Tensor | None) -> Tensor:
         condition = self._checked(condition)
-        return self.decoder(z, None if condition is None else self._expanded(condition))
+        return decoder(z, None if condition is None else self._expanded(condition))
 
     def _expanded(self, condition: Tensor) -> Tensor:
         """Conditions (N, K) with the age as weights of its anchors, (N, K − 1 + A)."""
@@ -244,8 +260,13 @@ class FaceVAE(nn.Module):
         return condition if names else None
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float32) -> None:
-        """Write `config.json` and `model.safetensors`; float16 halves the file."""
-        FILES.write(folder, asdict(self.config), self.state_dict(), dtype)
+        """Write `config.json` and `model.safetensors`, and the edit decoder, where there is one, as
+        `edits.json` and `edits.safetensors`; float16 halves the files."""
+        state = self.state_dict()
+        edits = {name: state.pop(name) for name in [*state] if name.startswith("edit_decoder.")}
+        FILES.write(folder, asdict(self.config), state, dtype)
+        if edits:
+            EDITS.write(folder, {}, edits, dtype)
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Self:
@@ -254,6 +275,9 @@ class FaceVAE(nn.Module):
         with FILES.reading(folder) as (config, weights):
             with torch.device("meta"):  # no time is lost on weights that are about to be replaced
                 model = cls(ModelConfig(**config))
+            if model.config.hold:
+                with EDITS.reading(folder) as (_, edits):
+                    weights |= edits
             weights = {k: v.float() if v.is_floating_point() else v for k, v in weights.items()}
             model.load_state_dict(weights, assign=True)
         return model.requires_grad_(False).eval()

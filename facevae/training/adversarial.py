@@ -1,6 +1,7 @@
 """Stage 2 of the studio model: a conditional decoder trained on what an edit shows.
 
-With a frozen encoder, shown = decode(z, y′) + hold · (photo − decode(z, y)) meets two critics: of
+The first stage stays as it is. A second decoder draws edits, edit(z, y), with a mask `hold`, and
+shown = edit(z, y′) + hold · (photo − edit(z, y)) meets two critics: of
 realism (Sauer et al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020), which
 goes on learning from real faces and from shown ones with the labels *before* the edit: a fixed one
 is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678)."""
@@ -48,7 +49,7 @@ class EditRecipe:
     realism: float = 1.3
     condition: float = 2.0  # of the attribute asked for
     others: float = 0.18  # of each attribute that was not asked for
-    decoded: float = 60.0  # squared error of decode(z, y)
+    decoded: float = 15.0  # squared error of the edit decoder's own picture of the photo
     kept: float = 3.0  # absolute difference between what is shown and the photo
     held: float = 0.3  # share of the photo that is let go
     real_condition: float = 3.0  # of the condition critic on real faces
@@ -72,21 +73,24 @@ class EditTrainer:
         self.recipe, self.faces, self.device = recipe, faces, torch.device(device)
         self.rng, self.steps = np.random.default_rng(seed), 0
         self.autocast = torch.autocast(self.device.type, torch.bfloat16)
+        model = model if model.config.hold else model.with_edit_decoder()
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
-        self.model.requires_grad_(False)
-        self.model.decoder.requires_grad_(True)  # BatchNorm keeps its statistics: eval()
+        self.model.requires_grad_(False)  # and BatchNorm keeps its statistics: eval()
+        self.decoder = self.model.edit_decoder.requires_grad_(
+            True
+        )  # BatchNorm keeps its statistics: eval()
         self.backbone = (backbone or critics.Backbone()).to(self.device)
         self.realism = critics.RealismCritic()
         self.condition = critics.ConditionCritic(len(faces.attributes), len(faces.anchors))
         self.critics = nn.ModuleList([self.realism, self.condition]).to(self.device)
-        named, rates = [*model.decoder.named_parameters()], (recipe.decoder_rate, recipe.film_rate)
+        named, rates = [*self.decoder.named_parameters()], (recipe.decoder_rate, recipe.film_rate)
         groups = [{"params": [p for name, p in named if (".film." in name) == film], "lr": rate}
                   for film, rate in enumerate(rates)]  # fmt: skip
         self.decoder_optimizer = Adam(groups, betas=(0.0, 0.99))
         self.critic_optimizer = Adam(self.critics.parameters(), recipe.critic_rate, (0.0, 0.99))
         self.difficulty = torch.ones(len(faces.attributes), 2)  # of putting on, of taking off
         rule = get_ema_multi_avg_fn(recipe.ema)
-        self.average = AveragedModel(model.decoder, multi_avg_fn=rule, use_buffers=True)
+        self.average = AveragedModel(self.decoder, multi_avg_fn=rule, use_buffers=True)
 
     def step(self) -> dict[str, float]:
         """One update of the decoder and one of the critics; the weighted parts of their losses."""
@@ -95,7 +99,7 @@ class EditTrainer:
         self.critics.requires_grad_(False)
         with self.autocast:
             z = self.model.encode(photo).mean.float()
-            both = self.model.decode_and_hold(z.repeat(2, 1), torch.cat([y, changed_y]))
+            both = self.model.decode_edit(z.repeat(2, 1), torch.cat([y, changed_y]))
         (before, after), hold = both[0].float().chunk(2), both[1].float().chunk(2)[1]
         soft = soften(hold, self.model.distance(y, changed_y))  # (B, 1, H, W)
         shown = (after + soft * (photo - before)).clamp(0, 1)  # (B, 3, H, W)
@@ -113,14 +117,14 @@ class EditTrainer:
         }
         self.decoder_optimizer.zero_grad(set_to_none=True)
         torch.stack([*losses.values()]).sum().backward()
-        nn.utils.clip_grad_norm_(self.model.decoder.parameters(), 10.0)
+        nn.utils.clip_grad_norm_(self.decoder.parameters(), 10.0)
         self.decoder_optimizer.step()
         self.critics.requires_grad_(True)
         critical = self._critic_losses(edit, [one.detach() for one in maps])
         self.critic_optimizer.zero_grad(set_to_none=True)
         torch.stack([*critical.values()]).sum().backward()
         self.critic_optimizer.step()
-        self.average.update_parameters(self.model.decoder)
+        self.average.update_parameters(self.decoder)
         self.steps += 1
         return {name: loss.item() for name, loss in (losses | critical).items()}
 
@@ -208,9 +212,9 @@ class EditTrainer:
         return images.to(self.device).contiguous(memory_format=torch.channels_last)
 
     def edited_model(self) -> FaceVAE:
-        """The model with the averaged decoder, as it is validated and shipped."""
+        """The model with the averaged edit decoder, as it is validated and shipped."""
         edited = copy.deepcopy(self.model).cpu()
-        edited.decoder.load_state_dict(self.average.module.state_dict())
+        edited.edit_decoder.load_state_dict(self.average.module.state_dict())
         return edited.eval().requires_grad_(False)
 
     def state(self) -> dict:
@@ -238,8 +242,8 @@ def train_edits(
     `best/`, which a studio opens. Raises ValueError: one of them does not suit, and why."""
     model, classifier = FaceVAE.from_pretrained(folder), AttributeClassifier.load(folder)
     names, anchors, out = model.config.conditions, model.config.age_anchors, Path(out)
-    if not model.config.hold or not anchors:
-        raise ValueError(f"{folder} has no `hold` or `age_anchors`: train one by the recipe studio")
+    if not anchors or model.config.condition_encoder:
+        raise ValueError(f"{folder} is no first stage of a studio: train one by the recipe studio")
     identity, split = f"edits of {model.config}", faces.split(seed)
     state = read_checkpoint(out, resume, identity)
     claim(out)

@@ -20,7 +20,6 @@ from torch.nn.functional import pad
 
 from facevae import Studio
 from facevae.imaging import images
-from facevae.latents.directions import State
 from facevae.ui.session import Page, Request, Seed, Session, Tab, jpeg
 
 GALLERY_FACES = 12
@@ -35,6 +34,7 @@ TRAVERSAL_REACH = 3.0  # standard deviations either way
 Latent = Annotated[int, Field(ge=0)]
 Place = Annotated[float, Field(ge=-1, le=1)]
 Move = Annotated[float, Field(ge=-TRAVERSAL_REACH, le=TRAVERSAL_REACH)]
+Drawn = tuple[Tensor, Tensor, Tensor]  # codes (N, D), conditions that they suit, and own (N, K)
 
 
 class Spot(Request):
@@ -86,15 +86,10 @@ class LatentPlanes:
 def fit_planes(studio: Studio) -> tuple[LatentPlanes, list[int]]:
     """The planes of a model's prior, and its latents, the strongest first."""
     planes = LatentPlanes(studio.editor.sampled(PLANE_CODES, 0, 1.0)[0])
-    condition = studio.editor.probe(planes.mean[None], binary=True)
-    return planes, planes.strongest(lambda codes: decoded(studio, codes, condition))
-
-
-@torch.inference_mode()
-def decoded(studio: Studio, codes: Tensor, condition: Tensor | None) -> Tensor:
-    """The decoder's pictures of codes (N, D) with a condition each, or one for all."""
-    given = None if condition is None else condition.expand(len(codes), -1)
-    return studio.model.decode(codes, given)
+    suited = studio.editor.probe(planes.mean[None], binary=True)
+    return planes, planes.strongest(
+        lambda codes: studio.model.decode(codes, suited.expand(len(codes), -1))
+    )
 
 
 class Explorer(Tab):
@@ -106,26 +101,28 @@ class Explorer(Tab):
         self._drawn = lru_cache(CACHED_GALLERIES)(self.studio.draw_codes)
         self._planes = session.slow.submit(fit_planes, self.studio)
 
-    def _dozen(self, spot: Spot) -> State:
+    def _dozen(self, spot: Spot) -> Drawn:
         how = (spot.seed or 0, spot.temperature, spot.age, spot.gender)
-        return self._drawn(GALLERY_FACES, *how)
+        codes, conditions = self._drawn(GALLERY_FACES, *how)
+        return codes, self.editor.probe(codes, binary=True), conditions
 
-    def _state(self, spot: Spot) -> State:
-        """The code and the condition of a spot, (1, D) and (1, K)."""
+    def _state(self, spot: Spot) -> Drawn:
+        """The code of a spot (1, D), the condition that it suits and its own (1, K)."""
         planes, _ = self._planes.result()
         if spot.seed is not None:
-            codes, conditions = self._dozen(spot)
             one = slice(spot.index, spot.index + 1)
-            code, condition = codes[one].clone(), None if conditions is None else conditions[one]
+            code, suited, condition = (part[one].clone() for part in self._dozen(spot))
         else:
             code = planes.codes(torch.tensor([[spot.x, spot.y]]), spot.latents)
-            condition = self.editor.probe(code, binary=True)
+            suited = condition = self.editor.probe(code, binary=True)
         for latent, value in spot.moved.items():
             code[0, latent] = planes.mean[latent] + value * planes.std[latent]
-        return code, condition
+        return code, suited, condition
 
-    def _pictures(self, codes: Tensor, condition: Tensor | None) -> list[Image.Image]:
-        return images.to_pil(decoded(self.studio, codes, condition))
+    def _pictures(self, codes: Tensor, *conditions: Tensor) -> list[Image.Image]:
+        """Of codes (N, D) and, a face each or one for all, what they suit and are edited to."""
+        suited, edited = (one.expand(len(codes), -1) for one in conditions)
+        return images.to_pil(self.studio.draw(codes, suited, edited)[0])
 
     def _sheet(self, faces: list[Image.Image], height: int, columns: int) -> str:
         size = self.session.size(height)[::-1]
@@ -146,9 +143,8 @@ class Explorer(Tab):
         steps = (torch.arange(MAP_TILES) + 0.5) / MAP_TILES * 2 - 1  # the middles of the tiles
         points = torch.cartesian_prod(steps, steps).flip(1)  # (MAP_TILES², 2), row by row
         codes = self._planes.result()[0].codes(points, spot.latents)
-        return self._sheet(
-            self._pictures(codes, self.editor.probe(codes, binary=True)), MAP_TILE_HEIGHT, MAP_TILES
-        )
+        suited = self.editor.probe(codes, binary=True)
+        return self._sheet(self._pictures(codes, suited, suited), MAP_TILE_HEIGHT, MAP_TILES)
 
     def strongest(self, _: None) -> list[int]:
         """Latents by how much they change the picture, for the map's axes."""
@@ -157,14 +153,14 @@ class Explorer(Tab):
     def traverse(self, spot: Spot) -> list[dict]:
         """For each of the strongest latents: where the face has it, and a strip of it moved."""
         planes, order = self._planes.result()
-        code, condition = self._state(spot)
+        code, *conditions = self._state(spot)
         steps = torch.linspace(-TRAVERSAL_REACH, TRAVERSAL_REACH, STEPS)
         rows = []
         for latent in order[:TRAVERSED]:
             codes = code.repeat(STEPS, 1)  # (STEPS, D)
             codes[:, latent] = planes.mean[latent] + steps * planes.std[latent]
             value = (code[0, latent] - planes.mean[latent]) / planes.std[latent]
-            strip = self._sheet(self._pictures(codes, condition), STEP_HEIGHT, STEPS)
+            strip = self._sheet(self._pictures(codes, *conditions), STEP_HEIGHT, STEPS)
             rows.append({"latent": latent, "value": round(value.item(), 3), "strip": strip})
         return rows
 

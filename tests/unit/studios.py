@@ -30,10 +30,11 @@ def tiny_model(config: ModelConfig) -> FaceVAE:
     """Untrained, with weights so large that every latent and condition shows."""
     torch.manual_seed(0)
     model = FaceVAE(config).eval().requires_grad_(False)
-    model.decoder.dense.weight.mul_(6)
-    for stage in model.decoder.stages:
-        if stage.film is not None:
-            stage.film.weight.normal_(0, 0.5)
+    for decoder in [model.decoder] + ([model.edit_decoder] if config.hold else []):
+        decoder.dense.weight.mul_(6)
+        for stage in decoder.stages:
+            if stage.film is not None:
+                stage.film.weight.normal_(0, 0.5)
     return model
 
 

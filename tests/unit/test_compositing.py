@@ -20,7 +20,8 @@ def face(portraits):
     photo = open_photo(portraits[0])
     alignment = locate(photo).alignment
     crop = alignment.crop(photo, 16)
-    return Face(photo, alignment, crop, to_tensor([crop]), torch.zeros(1, 4), None, GREY)
+    return Face(photo, alignment, crop, to_tensor([crop]), torch.zeros(1, 4), None, GREY,
+                torch.zeros_like(GREY))  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ def test_normalization_is_a_range_of_the_network_and_a_likelihood_each_in_a_row_
 def test_the_studio_recipe_has_the_conditions_that_edits_know():
     model = RECIPES["studio"].model
     assert model.conditions == (*ATTRIBUTES, "age") and len(model.age_anchors) == 9
-    assert not model.condition_encoder and model.film and model.hold
+    assert not model.condition_encoder and model.film and model.age_anchors
 
 
 def test_settings_are_read_as_what_their_field_holds():

@@ -102,14 +102,21 @@ def test_every_attribute_changes_the_picture_both_ways(studios, pairs, kind):
 
 
 def test_the_hold_mask_lets_go_of_the_photo(studios, pairs):
-    """The formula of an edit with a model that draws `hold`, as training sees it."""
+    """The formula of an edit with a model that draws `hold`, as training sees it; without the
+    photo's detail, and of a face of nobody, the decoder's picture is what is edited."""
     studio, face = studios["studio"], pairs["studio"][0]
     code, condition = studio.editor.moved((face.mean, face.condition), {"Smiling": 1.0})
-    after, hold = studio.model.decode_and_hold(code, condition)
+    after, hold = studio.model.decode_edit(code, condition)
     hold = soften(hold, studio.model.distance(face.condition, condition))
-    expected = after + hold * (face.image - face.decoded)
-    shown = to_tensor([studio.edit(face, {"Smiling": 1.0})])
-    assert torch.allclose(shown, expected.clamp(0, 1), atol=0.51 / 255)
+    before = studio.model.decode_edit(code, face.condition)[0]
+    for detail, kept in ((1.0, face.image), (0.0, studio.model.decode(code, face.condition))):
+        expected = (after + hold * (kept - before)).clamp(0, 1)
+        shown = to_tensor([studio.edit(face, {"Smiling": 1.0}, detail=detail)])
+        assert torch.allclose(shown, expected, atol=0.51 / 255)
+    codes, suited = studio.editor.sampled(1, 3, 0.9)
+    asked = studio.editor.moved((codes, suited), {"Smiling": 1.0})[1]
+    (drawn,) = studio.sample(1, 3, attributes={"Smiling": 1.0})
+    assert torch.allclose(to_tensor([drawn]), studio.draw(codes, suited, asked)[0], atol=0.51 / 255)
 
 
 @pytest.mark.parametrize(("kind", "methods"), [
