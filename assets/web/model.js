@@ -35,8 +35,9 @@ export async function load({ files, gpu, threads }) {
   const keyOf = (name) => name.split(/[/.]/)[1];
   const drawn = Object.fromEntries(drawing.map((name, i) => [keyOf(name), decoders[i]]));
   const made = {};
-  for (const [name, graph] of Object.entries(drawn)) made[name] = gpu ? make(graph, "webgpu").catch(() => make(graph)) : make(graph);
-  await Promise.all(Object.values(made));
+  for (const [name, graph] of Object.entries(drawn)) { // one after the other, as WebGPU wants it
+    await (made[name] = gpu ? make(graph, "webgpu").catch(() => make(graph)) : make(graph));
+  }
   const later = Object.keys(files).filter((name) => /onnx/.test(name) && !/decoder/.test(name));
   const shown = pause(SHOWN_MS);
   const graphs = Object.fromEntries(later.map((name) => [keyOf(name), shown.then(() => read(name)).catch(() => null)]));
