@@ -1,7 +1,8 @@
 """Compositing: what is shown of a face, at the photo's own resolution, alone or in its photo.
 
-shown = decode(z, y′) + detail · hold · (photo − decode(z, y)): `hold`, 1 where the model draws
-none, is the share of the photo's own detail that stays. `morphing` mixes that of several photos."""
+shown = after + detail · hold · (photo − decode(z, y)): `after` is the decoder's picture, edited;
+`hold`, 1 where the model draws none, is the share of the photo's own detail that stays. `morphing`
+mixes that of several photos."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

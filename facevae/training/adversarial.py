@@ -1,10 +1,10 @@
-"""Stage 2 of the studio model: a conditional decoder trained on what an edit shows.
+"""Stage 2 of the studio model: a decoder of edits, trained on what they show.
 
-The first stage stays as it is. A second decoder draws edits, edit(z, y), with a mask `hold`, and
-shown = edit(z, y′) + hold · (photo − edit(z, y)) meets two critics: of
-realism (Sauer et al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020), which
-goes on learning from real faces and from shown ones with the labels *before* the edit: a fixed one
-is fooled within minutes. What was not asked for stays (He et al., arXiv 1711.10678)."""
+Stage 1 stays as it is. Pictures of a second decoder, edit(z, y), and a mask that it draws make
+shown = edit(z, y′) + hold · (photo − edit(z, y)), which meets two critics: of realism (Sauer et
+al., arXiv 2111.01007) and of the condition (Choi et al., arXiv 1711.09020), which goes on learning
+from real faces and from shown ones with the labels *before* the edit: a fixed one is fooled within
+minutes. What was not asked for stays (He et al., arXiv 1711.10678)."""
 
 import copy
 from dataclasses import dataclass
