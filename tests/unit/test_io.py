@@ -145,6 +145,9 @@ MODEL = {  # what is done to a file → what is said
     "an unknown setting": ("config.json", settings(magic=1), "magic"),
     "words for numbers": ("config.json", settings(latents="many"), "latents"),
     "no picture": ("config.json", settings(image_shape=[]), "image_shape"),
+    "no edit decoder": (
+        "config.json", settings(hold=True, conditions=["age"], condition_encoder=False),
+        "edits.json"),
 }  # fmt: skip
 STATISTICS = {
     "no tensors": ("studio.safetensors", gone, "studio.safetensors"),
