@@ -1,7 +1,5 @@
 """The studio as one static page: its networks as ONNX, the page's files, and the hash of each."""
 
-from __future__ import annotations
-
 import base64
 import gzip
 import hashlib
@@ -56,9 +54,7 @@ def export(model: str | Path, out: str | Path, runtime: str | Path | None = None
         runtime: folder of the npm packages as .tgz files; those that it lacks are fetched by
             `npm pack`. By default `web-runtime` beside `out`.
 
-    Raises:
-        ValueError: the model, a package or a folder does not suit, and what to do about it.
-    """
+    Raises ValueError: the model, a package or a folder does not suit, and what to do about it."""
     out, studio = Path(out), Studio.load(model)
     config, classifier = studio.model.config, studio.classifier
     colour = config.image_shape == (3, studio.size, studio.size)
@@ -164,7 +160,7 @@ def _write_networks(studio: Studio, out: Path) -> None:
         return model.decoder(z, y).sigmoid()
 
     def edits(z: Tensor, y: Tensor) -> Tensor:
-        """The same → the edit decoder's pictures, with `hold` as a fourth channel, (N, 4, H, W)."""
+        """The same → the edit decoder's pictures, and its `hold` as a fourth channel."""
         return (model.edit_decoder(z, y) + bias).sigmoid()
 
     faces, z = {"x": torch.rand(2, 3, size, size)}, torch.zeros(2, model.config.latents)
@@ -224,9 +220,7 @@ def _write_onnx(
 
 
 @dataclass
-class _Recorder(Page):
-    """Keeps what a tab tells its element."""
-
+class _Recorder(Page):  # keeps what a tab tells its element
     props: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def element(self, name: str, live: Any = (), slow: Any = (), **props: Any) -> gr.HTML:
