@@ -166,7 +166,7 @@ const mirror = {
     context.drawImage(frame, 0, 0);
     frame.close();
     const photo = context.getImageData(0, 0, context.canvas.width, context.canvas.height);
-    const face = await studio.read(photo, look ? {} : mirror.place);
+    const face = await studio.read(photo, { ...(look ? {} : mirror.place), edits: true });
     mirror.place = { alignment: face.alignment, points: face.points };
     let state = studio.moved(ownState(face), strengths, [], face.years);
     if (years) state = studio.aged(state, years);

@@ -57,8 +57,9 @@ export class Studio {
     return decoded.map((value, i) => value - own[i]);
   }
 
-  // A face of a photo, found, or placed by two `eyes` or by an `alignment`.
-  async read(photo, { eyes, alignment, points } = {}) {
+  // A face of a photo, found, or placed by two `eyes` or by an `alignment`; `edits`: for edits with all
+  // of the photo's detail alone, which do without the decoder.
+  async read(photo, { eyes, alignment, points, edits = false } = {}) {
     let [found, confidence] = [1, 1];
     if (!alignment) {
       let marks = eyes;
@@ -80,9 +81,11 @@ export class Studio {
       this.reads.forEach((name, i) => (readings[name] = data[i]));
     }
     const condition = this.reads.length ? this.condition(readings) : this.probe(mean);
-    const decoded = await this.decode(mean, condition);
+    const [own, values] = [edits && this.hold, 3 * this.size ** 2];
+    const decoded = (await this.decode(mean, condition, own ? "edit_decoder" : "decoder")).subarray(0, values);
+    const lacking = own ? new Float32Array(values) : null;
     const years = readings.age ?? this.ageOf(condition);
-    return { photo, alignment, points, found, mean, readings, condition, decoded, years, warning: this.#warning(photo, alignment, points, confidence) };
+    return { photo, alignment, points, found, mean, readings, condition, decoded, lacking, years, warning: this.#warning(photo, alignment, points, confidence) };
   }
 
   // What makes a photo unfit: a face partly outside it, seen from the side, or covered.
