@@ -85,7 +85,7 @@ class FaceEditor extends LiveElement {
   #show(state) {
     this.#state = state;
     this.#refresh();
-    this.ask({ face: this.input.face.key, ...state });
+    if (this.input.face) this.ask({ face: this.input.face.key, ...state }); // else the first is on its way
   }
 
   #try(part) { this.#show({ ...this.#state, ...part }); }
