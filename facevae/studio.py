@@ -102,9 +102,8 @@ class Studio:
 
     def correct(self, face: Face, years: float) -> Face:
         """The face with another age than was predicted."""
-        mean, condition, decoded, lacking = self._encode(
-            face.image, {**face.readings, "age": years}
-        )
+        readings = {**face.readings, "age": years}
+        mean, condition, decoded, lacking = self._encode(face.image, readings)
         return replace(face, mean=mean, condition=condition, decoded=decoded, lacking=lacking,
                        years=years)  # fmt: skip
 

@@ -76,9 +76,7 @@ class EditTrainer:
         model = model if model.config.hold else model.with_edit_decoder()
         self.model = model.to(self.device).to(memory_format=torch.channels_last).eval()
         self.model.requires_grad_(False)  # and BatchNorm keeps its statistics: eval()
-        self.decoder = self.model.edit_decoder.requires_grad_(
-            True
-        )  # BatchNorm keeps its statistics: eval()
+        self.decoder = self.model.edit_decoder.requires_grad_(True)
         self.backbone = (backbone or critics.Backbone()).to(self.device)
         self.realism = critics.RealismCritic()
         self.condition = critics.ConditionCritic(len(faces.attributes), len(faces.anchors))
