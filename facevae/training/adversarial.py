@@ -38,7 +38,7 @@ TIED = {  # an edit of the one may take along the others: they change together b
 
 @dataclass(frozen=True)
 class EditRecipe:
-    """Weights and rates of stage 2; by default as the shipped model's run ended."""
+    """Weights and rates of stage 2; the weights as the shipped model's run ended."""
 
     batch: int = 16
     decoder_rate: float = 3e-4
@@ -47,8 +47,8 @@ class EditRecipe:
     ema: float = 0.998
     ramp: int = 500  # steps over which the weight of realism rises to its own
     realism: float = 1.3
-    condition: float = 2.0  # of the attribute asked for
-    others: float = 0.18  # of each attribute that was not asked for
+    condition: float = 2.2  # of the attribute asked for
+    others: float = 0.22  # of each attribute that was not asked for
     decoded: float = 15.0  # squared error of the edit decoder's own picture of the photo
     kept: float = 3.0  # absolute difference between what is shown and the photo
     held: float = 0.3  # share of the photo that is let go
@@ -56,7 +56,7 @@ class EditRecipe:
     old_condition: float = 0.3  # of the condition critic on shown faces, with their old labels
     partial: float = 0.18  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.1  # share of edits that ask for a second attribute, too
-    age_share: float = 0.16  # share of edits that ask for an age
+    age_share: float = 0.2  # share of edits that ask for an age
     harder: float = 2.0  # at most so much more often the edits that the critic sees through come
 
 
