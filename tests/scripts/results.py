@@ -47,12 +47,14 @@ ROWS = {  # a name → a recipe and what is changed
     "frey-gaussian": ["frey-gaussian"],
     **{f"frey-gaussian-order-{s}": ["frey-gaussian", "split_by=order", f"seed={s}"]
        for s in (0, 1, 2)},
-    "morph-utkface": ["morph-utkface", "epochs=10", "bf16=true"],
+    "morph-utkface": ["morph-utkface", "bf16=true"],
     # the source's bound of 50 on the gradient is 0.00407 times the numbers of a picture
     "morph-summed": ["morph-utkface", "clip=0.00407", *SUMMED],
     "morph-unclipped": ["morph-utkface", "clip=1000000", *SUMMED],
     **{f"smile_batch={b}_latents={d}": ["smile", f"batch={b}", f"model.latents={d}", *SHORT]
        for b in (64, 128) for d in (120, 200)},
+    # as long as the source's, to see whether the curve is flat
+    "smile_batch=128_latents=200": ["smile", "batch=128", "model.latents=200", "bf16=true"],
     **{f"smile_batch=32_latents={d}": ["smile", "batch=32", f"model.latents={d}", "epochs=60",
                                        "bf16=true"] for d in (120, 200)},
     **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
