@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from facevae.data.face_set import FaceSet, evenly
 from facevae.evaluation.classifier import POOLED, EvaluationClassifier, features
 from facevae.evaluation.metrics import against_halves, by_group, interval, pca, psnr, ssim
+from facevae.evaluation.recognition import descriptors
 from facevae.imaging.alignment import FRAMINGS
 from facevae.imaging.compositing import Face
 from facevae.imaging.images import to_pil, to_tensor
@@ -37,16 +38,22 @@ LEAK = 0.05  # share from which it is named
 
 class ReadFaces:
     """Rows (N,) of a FaceSet: `found`, pooled features (N, F); `read`, name → (N,) probabilities or
-    years, by the evaluation classifier; `labels`, name → (N,), NaN unknown."""
+    years, by the evaluation classifier; `people`, a face recogniser's descriptors (N, 128), None of
+    whole pictures; `labels`, name → (N,), NaN unknown."""
 
     def __init__(self, classifier: EvaluationClassifier, faces: FaceSet, rows: np.ndarray) -> None:
         self.classifier, self.faces, self.rows = classifier, faces, rows
-        found = features(faces.tensor(rows))
+        images = faces.tensor(rows)
+        found, self.people = features(images), self.recognised(images)
         self.found, self.read = found[:, :POOLED], classifier.read(found)
         self.labels = dict(zip(self.read, known_labels(faces, [*self.read])[rows].T, strict=True))
 
     def images(self, places: np.ndarray) -> Tensor:
         return self.faces.tensor(self.rows[places])  # (M, 3, H, W)
+
+    def recognised(self, images: Tensor) -> Tensor | None:
+        framing = self.faces.framing
+        return None if framing == "none" else descriptors(images, framing)
 
     def having(self, name: str, on: bool) -> np.ndarray:
         """Places of faces that have (lack) an attribute as they are read and by any label."""
@@ -65,8 +72,8 @@ def evaluate_edits(
 ) -> dict[str, dict]:
     """Each attribute put on faces that lack it (+) and taken off faces that have it (−): the share
     turned; Fréchet distance to other faces that have (lack) it, against halves; identity, the share
-    nearer to its own original in the features than 95 % of the others are; years moved; leaks,
-    other attributes that turned. Of all edits: the share turned by group, and a `critic`."""
+    that a face recogniser has nearer to its own original than to 95 % of the others; years moved;
+    leaks, other attributes that turned. Of all edits: the share turned by group, and a `critic`."""
     edits: dict[str, dict[str, Any]] = {}
     every: list[tuple[Any, ...]] = []  # an edit's places, successes, real faces and shown ones
     for name, on in product(names, (True, False)):
@@ -78,15 +85,18 @@ def evaluate_edits(
         found, before = features(shown), {n: v[places] for n, v in faces.read.items()}
         after = faces.classifier.read(found)
         turned = {n: ((v > 0.5) != (before[n] > 0.5)).float() for n, v in after.items()}
-        apart = torch.cdist(found[:, :POOLED], faces.found)  # (M, N)
-        nearer = (apart.gather(1, torch.from_numpy(places)[:, None]) < apart).float()
+        people, identity = faces.recognised(shown), None
+        if people is not None and faces.people is not None:
+            apart = torch.cdist(people, faces.people)  # (M, N)
+            nearer = apart.gather(1, torch.from_numpy(places)[:, None]) < apart
+            identity = interval((nearer.float().mean(dim=1) >= 0.95).float())
         alike = faces.like(places, faces.having(name, on))
         tied = {name, "age"}.union(*(group for group in TIED if name in group))
         shares = {n: t.mean().item() for n, t in turned.items() if n not in tied}
         accuracy = faces.classifier.report[name]
         one |= {"turned": interval(turned[name]), "read": accuracy if accuracy >= 0 else None,
                 "Fréchet": against_halves(found[:, :POOLED], faces.found[alike]),
-                "identity": interval((nearer.mean(dim=1) >= 0.95).float()),
+                "identity": identity,
                 "years": interval(after["age"] - before["age"]) if "age" in after else None,
                 "leaks": {n: share for n, share in shares.items() if share > LEAK}}  # fmt: skip
         few = slice(min(len(places), len(alike), CRITIC_FACES))

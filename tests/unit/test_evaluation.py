@@ -123,6 +123,7 @@ def pool(tmp_path_factory):
     faces = write_faces(folder, 255 * images, HEADS, gender=1 - labels["Male"], **labels)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(edits, "features", cell_features)
+        patch.setattr(edits, "descriptors", lambda images, framing: cell_features(images))
         yield edits.ReadFaces(CellClassifier(), faces, np.arange(n))
 
 
@@ -168,7 +169,7 @@ def test_a_perfect_edit_turns_all_and_leaks_nothing(pool):
     assert found["turned"]["gender male"]["average"]["mean"] == 1.0
 
 
-def test_what_an_edit_leaves_and_what_it_takes_along_is_seen(pool):
+def test_what_an_edit_leaves_and_what_it_takes_along_is_seen(pool, monkeypatch):
     idle, _ = measured(pool, lambda places, _: pool.images(places))
     assert idle["turned"]["mean"] == 0.0 and idle["identity"]["mean"] == 1.0
     another, _ = measured(pool, lambda *asked: editor(pool)(*asked).roll(1, 0))
@@ -177,6 +178,8 @@ def test_what_an_edit_leaves_and_what_it_takes_along_is_seen(pool):
     assert leaky["leaks"]["Young"] > 0.2 and "Beard" not in leaky["leaks"]
     tied, _ = measured(pool, editor(pool, leak="Male"), ("Beard",))  # by nature: no leak
     assert tied["leaks"] == {}
+    monkeypatch.setitem(pool.faces.manifest["options"], "framing", "none")  # no face to recognise
+    assert measured(pool, lambda places, _: pool.images(places))[0]["identity"] is None
 
 
 def test_ages_that_are_obeyed_and_ages_that_are_ignored(pool):
