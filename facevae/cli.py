@@ -157,7 +157,7 @@ def classifier(args: Namespace) -> None:
 
 
 def adversarial(args: Namespace) -> None:
-    """Train a conditional decoder on what its edits show (stage 2)."""
+    """Train the decoder of edits on what they show (stage 2)."""
     from facevae.training.adversarial import train_edits
 
     _check_device(args.device)

@@ -36,10 +36,7 @@ class FaceAges extends LiveElement {
     this.player.load({ frames: [crop] });
     this.age = look.own;
     this.#follow(openedLink("age") || {});
-    LINKS.age = () => {
-      const { own, detail, method } = this.request;
-      return { face: this.input.origin, own, detail, method, at: Math.round(this.age) };
-    };
+    LINKS.age = () => ({ ...this.request, face: this.input.origin, at: Math.round(this.age) });
     this.#ask();
   }
 

@@ -17,7 +17,7 @@ class FaceExplorer extends LiveElement {
     this.on(".gallery :is(input, select)", "input", () => this.#fill());
     this.on("[name=axes], .two select", "change", () => this.#axes());
     draggable(this.plane, (x, y, step) => this.#point(x, y, step));
-    this.on(".plane", "pointermove", (event) => event.pointerType === "mouse" && !event.buttons && this.#hover(event));
+    this.on(".plane", "pointermove", (event) => event.pointerType === "mouse" && !event.buttons && this.#show(this.#under(...placeIn(this.plane, event))));
     this.on(".strips", "input", ({ target }) => this.#choose({ ...this.#pinned, moved: { ...this.#pinned.moved, [target.name]: target.valueAsNumber } }));
     this.on(".plane", "pointerleave", () => this.#show(this.#pinned));
     for (const [place, [label, tab]] of Object.entries(props.places)) {
@@ -96,16 +96,12 @@ class FaceExplorer extends LiveElement {
   }
 
   #point(x, y, step) {
-    const from = "x" in this.#pinned ? this.#pinned : { x: 0, y: 0 };
-    [x, y] = step ? [from.x + 2 * x, from.y + 2 * y] : [2 * x - 1, 2 * y - 1];
-    this.#choose({ x: within(x, -1, 1), y: within(y, -1, 1), latents: this.#latents });
+    const from = { x: 0, y: 0, ...this.#pinned };
+    this.#choose(step ? { x: within(from.x + 2 * x, -1, 1), y: within(from.y + 2 * y, -1, 1), latents: this.#latents } : this.#under(x, y));
   }
 
-  #hover(event) {
-    const box = this.plane.getBoundingClientRect();
-    const [x, y] = [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
-    this.#show({ x: within(2 * x - 1, -1, 1), y: within(2 * y - 1, -1, 1), latents: this.#latents });
-  }
+  // What lies on the map at 0 … 1 from its left and its top.
+  #under(x, y) { return { x: 2 * x - 1, y: 2 * y - 1, latents: this.#latents }; }
 
   async #axes(latents) {
     const two = this.find("[value=two]").checked;

@@ -62,14 +62,16 @@ function resize(canvas, { width, height }) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
 }
 
-// Calls moved(x, y) with 0 … 1 from the left and the top of an element while it is dragged on, and
-// moved(±step, ±step, true) for the arrow keys.
+// Where the pointer is in an element, 0 … 1 from its left and from its top.
+function placeIn(element, { clientX, clientY }) {
+  const { left, top, width, height } = element.getBoundingClientRect();
+  return [within((clientX - left) / width, 0, 1), within((clientY - top) / height, 0, 1)];
+}
+
+// Calls moved(x, y) with the pointer's place while an element is dragged on, and moved(±step, ±step,
+// true) for the arrow keys.
 function draggable(element, moved, step = 0.05) {
-  const at = (event) => {
-    const box = element.getBoundingClientRect();
-    const part = (value, length) => Math.min(1, Math.max(0, value / length));
-    moved(part(event.clientX - box.left, box.width), part(event.clientY - box.top, box.height));
-  };
+  const at = (event) => moved(...placeIn(element, event));
   element.addEventListener("pointerdown", (event) => {
     element.setPointerCapture(event.pointerId);
     element.focus({ preventScroll: true });

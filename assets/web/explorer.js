@@ -25,12 +25,16 @@ export const explore = {
     return Float32Array.from(mean, (value, i) => value + MAP_REACH * (x * axis(0, i) + y * axis(1, i)));
   },
 
-  state(spot) {
-    const { x = 0, y = 0, latents, moved = {} } = spot;
+  // The face at a place of the map, under the condition that it suits.
+  mapped({ x = 0, y = 0, latents }) {
     const code = explore.code(x, y, latents);
     const suited = studio.likely(code);
-    const state = spot.seed === undefined ? { code, condition: suited, suited } : explore.dozen(spot)[spot.index || 0];
-    return Object.entries(moved).reduce((last, [latent, value]) => explore.set(last, +latent, value), state);
+    return { code, condition: suited, suited };
+  },
+
+  state(spot) {
+    const state = spot.seed === undefined ? explore.mapped(spot) : explore.dozen(spot)[spot.index || 0];
+    return Object.entries(spot.moved || {}).reduce((last, [latent, value]) => explore.set(last, +latent, value), state);
   },
 
   set(state, latent, value) {
@@ -61,7 +65,7 @@ export const explore = {
 
   async background({ latents }) {
     const steps = Array.from({ length: MAP_TILES }, (_, i) => ((i + 0.5) / MAP_TILES) * 2 - 1);
-    const states = steps.flatMap((y) => steps.map((x) => explore.state({ x, y, latents })));
+    const states = steps.flatMap((y) => steps.map((x) => explore.mapped({ x, y, latents })));
     return explore.sheet(states, 64, MAP_TILES);
   },
 
