@@ -30,6 +30,7 @@ from facevae.training.classifier import labelled, readings
 from facevae.training.runs import read_checkpoint, write_checkpoint
 
 CHECKPOINT_EVERY = 250  # steps; a kill loses no more
+ADULT = 18.0  # years
 TIED = {  # an edit of the one may take along the others: they change together by nature
     "age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
     "Mouth_Slightly_Open": ("Smiling",),
@@ -247,13 +248,14 @@ def train_edits(
     claim(out)
     read, known = readings(faces, classifier, names), known_labels(faces, names)
     is_age = np.array(names) == "age"
-    known = np.where(np.isnan(known) & is_age, read, known)  # few faces are labelled with one
-    parts = faces.manifest.get("parts", [faces.manifest])  # UTKFace's tight crops are padded
-    whole = np.repeat([one["source"] != "utkface" for one in parts], [p["faces"] for p in parts])
+    grown = is_age & (read >= ADULT)  # few faces are labelled with one; children are misread
+    known = np.where(np.isnan(known) & grown, read, known)
+    parts = faces.manifest.get("parts", [faces.manifest])
+    sources = np.repeat([one["source"] for one in parts], [one["faces"] for one in parts])
     rows = np.concatenate([split["train"], split["val"]])
     units = np.where(is_age, np.float32(100), np.float32(1))  # centuries
     y, labels = (torch.from_numpy(table[rows] / units) for table in (read, known))
-    edited = EditFaces(names, lambda i: faces.tensor(rows[i]), y, labels, whole[rows], anchors)
+    edited = EditFaces(names, lambda i: faces.tensor(rows[i]), y, labels, sources[rows], anchors)
     trainer = EditTrainer(model, edited, recipe, seed, device)
     if state:
         trainer.restore(state)

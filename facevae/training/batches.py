@@ -13,6 +13,8 @@ from facevae.data.face_set import FaceSet
 from facevae.models.vae import age_weights
 
 MAX_WEIGHT = 5.0  # of the rarest face, in average ones: with more it is learnt by heart
+PADDED = ("utkface",)  # its tight crops are padded to heads: no photograph around the face
+EVEN_UP_TO = 300  # faces of an age; a smaller set is drawn less often
 SHIFT, LEVELS = 0.03, 0.1  # augmentation: of the side; of brightness and contrast
 
 
@@ -97,23 +99,40 @@ class EditFaces:
     images: Callable[[np.ndarray], Tensor]  # row numbers (M,) → (M, 3, H, W) in [0, 1]
     condition: Tensor  # (N, K), y as the editing classifier reads it: what the decoder is given
     labels: Tensor  # (N, K), what is known: 0, 1 or NaN; ages in centuries
-    whole: np.ndarray  # (N,); False: its surroundings are no photograph, for the critic alone
+    sources: np.ndarray  # (N,), the set that a face is from; those of PADDED are for the critic
     anchors: tuple[float, ...]  # years
 
     def __post_init__(self) -> None:
         self.age = self.names.index("age")
         self.attributes = [k for k in range(len(self.names)) if k != self.age]
+        self.whole = ~np.isin(self.sources, PADDED)  # (N,)
         sure = (self.condition - 0.5).abs() > 0.3
         sure[:, self.age] = True
         read = torch.where(self.labels.isnan() & sure, self.condition, self.labels)
         read[~self.whole] = torch.nan
         self.states = {True: self._states(self.labels), False: self._states(read)}
+        aged = (
+            np.flatnonzero(self.states[True][:, self.age] == k) for k in range(len(self.anchors))
+        )
+        self.of_age = [(rows, self._shares(rows)) for rows in aged]
 
     def _states(self, values: Tensor) -> np.ndarray:
         """(N, K): of an attribute 0 or 1, of the age the nearest anchor's number; −1: unknown."""
         states, years = values.round(), 100.0 * values[:, self.age].nan_to_num()
         states[:, self.age] = age_weights(years, self.anchors).argmax(dim=1).float()
         return states.where(~values.isnan(), -1).numpy()
+
+    def _shares(self, rows: np.ndarray) -> np.ndarray:
+        """How often each of M faces of an age is drawn, (M,), sum 1: a padded one half the time,
+        the other sets' evenly. Padding must not tell the age: most children's faces have it, and a
+        critic that saw this had children drawn with blurred surroundings."""
+        names, place, counts = np.unique(
+            self.sources[rows], return_inverse=True, return_counts=True
+        )
+        shares, padded = np.minimum(counts, EVEN_UP_TO).astype(float), np.isin(names, PADDED)
+        for side in (padded, ~padded):
+            shares[side] /= max(1.0, shares[side].sum())
+        return (shares / counts)[place] / max(1.0, shares.sum())
 
     def draw(
         self, rng: np.random.Generator, count: int, real: bool, age_share: float,
@@ -123,12 +142,16 @@ class EditFaces:
         how often a face without and with each attribute is drawn, (attributes, 2), or evenly."""
         odds, drawn = odds * np.ones((len(self.attributes), 2)), list[tuple[int, int]]()
         while len(drawn) < count:
+            shares = None
             if rng.random() < age_share:
                 column, state = self.age, int(rng.integers(len(self.anchors)))
             else:
                 place, state = divmod(int(rng.choice(odds.size, p=odds.ravel() / odds.sum())), 2)
                 column = self.attributes[place]
-            found = np.flatnonzero(self.states[real][:, column] == state)
-            drawn += [(int(rng.choice(found)), column)] if len(found) else []
+            if real and column == self.age:
+                found, shares = self.of_age[state]
+            else:
+                found = np.flatnonzero(self.states[real][:, column] == state)
+            drawn += [(int(rng.choice(found, p=shares)), column)] if len(found) else []
         rows, columns = zip(*drawn, strict=True)
         return np.array(rows), [*columns]

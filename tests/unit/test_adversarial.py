@@ -52,8 +52,8 @@ def faces():
     labels[:10, 1] = torch.nan
     pictures = torch.rand(60, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) / 4 + 0.6
     pictures[labels[:, 0] == 1, :, 10:16] = 0.1
-    condition, whole = labels.nan_to_num(0.5), np.arange(60) >= 5
-    return EditFaces(NAMES, lambda rows: pictures[rows].clone(), condition, labels, whole, ANCHORS)
+    condition, sources = labels.nan_to_num(0.5), np.repeat(["utkface", "celeba"], [5, 55])
+    return EditFaces(NAMES, lambda i: pictures[i].clone(), condition, labels, sources, ANCHORS)
 
 
 def trainer(model, faces, **changes):
@@ -69,6 +69,13 @@ def test_draws_are_even_leave_padded_faces_to_the_critic_and_unknown_labels_out(
     assert rows.min() >= 5
     rows, columns = map(np.array, faces.draw(rng, 800, True, 0.25))
     assert rows.min() < 5 and rows[columns == 1].min() >= 10
+    assert faces.whole[rows[columns == 2]].mean() > 0.8  # as many as there are
+    aged = rows[columns == 3]
+    ages = faces.states[True][:, 3]
+    assert {*ages[:5]} == {0, 1, 2}  # so that padding tells no age
+    for age in range(3):
+        padded = ~faces.whole[aged[ages[aged] == age]]
+        assert padded.mean() == pytest.approx(0.5, abs=0.15)
     odds = np.array([[0, 1], [0, 0], [0, 0]])  # faces with glasses alone
     rows, columns = map(np.array, faces.draw(rng, 80, False, 0.25, odds))
     assert {*columns} == {0, 3} and (faces.labels[rows[columns == 0], 0] == 1).all()
