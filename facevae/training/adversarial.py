@@ -33,7 +33,7 @@ CHECKPOINT_EVERY = 250  # steps; a kill loses no more
 ADULT = 18.0  # years
 TIED = {  # an edit of the one may take along the others: they change together by nature
     "age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
-    "Mouth_Slightly_Open": ("Smiling",),
+    "Mouth_Slightly_Open": ("Smiling",), "Mustache": ("Beard",), "Male": ("Heavy_Makeup",),
 }  # fmt: skip
 
 
@@ -57,7 +57,8 @@ class EditRecipe:
     old_condition: float = 0.3  # of the condition critic on shown faces, with their old labels
     partial: float = 0.18  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.1  # share of edits that ask for a second attribute, too
-    age_share: float = 0.2  # share of edits that ask for an age
+    age_share: float = 0.3  # share of edits that ask for an age, for which count
+    aged: float = 0.4  # times as much the age's critic and the photo, and 1 / 0.4 times realism
     harder: float = 2.0  # at most so much more often the edits that the critic sees through come
 
 
@@ -107,12 +108,16 @@ class EditTrainer:
             realism, read = critics.hinge_generator(self.realism(maps)), self.condition(maps)
         self._remember(read[0].detach(), edit)
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
+        # an age changes the whole face: pushed as the others are, it draws a mask
+        age, weight = self.faces.age, edit["weight"].clone()
+        much = torch.where(weight[:, age] >= recipe.condition, recipe.aged, 1.0)  # (B,)
+        weight[:, age] *= much
         losses = {
-            "realism": ramp * recipe.realism * realism.mean(),
-            "condition": self._cross_entropy(read, edit["target"], edit["weight"]),
+            "realism": ramp * recipe.realism * (realism / much).mean(),
+            "condition": self._cross_entropy(read, edit["target"], weight),
             "decoded": recipe.decoded * (before - photo).square().mean(),
-            "change": recipe.kept * (shown - photo).abs().mean(),
-            "let_go": recipe.held * (1.0 - hold).mean(),
+            "change": recipe.kept * (much * (shown - photo).abs().mean((1, 2, 3))).mean(),
+            "let_go": recipe.held * (much * (1.0 - hold).mean((1, 2, 3))).mean(),
         }
         self.decoder_optimizer.zero_grad(set_to_none=True)
         torch.stack([*losses.values()]).sum().backward()
