@@ -44,7 +44,7 @@ class Studio:
         classifier: AttributeClassifier | None = None,
     ) -> None:  # fmt: skip
         config = model.config
-        sizes = (statistics.prior.latents, len(statistics.mean_condition))
+        sizes = (statistics.prior.means.shape[1], len(statistics.mean_condition))
         if sizes != (config.latents, len(config.conditions)):
             raise NotAModel("the statistics beside the model are of another: train it again")
         # channels last: a decoder is a third faster so on a CPU
@@ -86,26 +86,22 @@ class Studio:
                      "warning": place.warning(picture)}  # fmt: skip
         mode = "L" if self.model.config.image_shape[0] == 1 else "RGB"
         crop = crop_of(picture, found["alignment"], shape, mode)
-        image, predicted = to_tensor([crop]), {}
+        predicted = {}
         if self.classifier is not None and self.whole_photos:
             framed = Alignment.from_points(place.points, self.classifier.framing)
             read = self.classifier.predict(to_tensor([framed.crop(picture, max(shape))]))
             predicted = {name: value.item() for name, value in read.items()}
-        mean, condition, decoded, lacking = self._encode(image, predicted)
-        readings = self.editor.readings(condition) | predicted
+        found |= self._encode(to_tensor([crop]), predicted)
+        readings = self.editor.readings(found["condition"]) | predicted
         years = readings.pop("age", None)
         if years is None and self.can_age:
-            years = self.editor.years((mean, condition)).item()
-        return Face(photo=picture, crop=crop, image=image, mean=mean, condition=condition,
-                    decoded=decoded, lacking=lacking, years=years, readings=readings,
-                    **found)  # fmt: skip
+            years = self.editor.years((found["mean"], found["condition"])).item()
+        return Face(photo=picture, crop=crop, years=years, readings=readings, **found)
 
     def correct(self, face: Face, years: float) -> Face:
         """The face with another age than was predicted."""
         readings = {**face.readings, "age": years}
-        mean, condition, decoded, lacking = self._encode(face.image, readings)
-        return replace(face, mean=mean, condition=condition, decoded=decoded, lacking=lacking,
-                       years=years)  # fmt: skip
+        return replace(face, years=years, **self._encode(face.image, readings))
 
     def reconstruct(self, face: Face, size: int | None = None) -> Image.Image:
         """The decoder's picture of a face."""
@@ -220,17 +216,17 @@ class Studio:
         own = self.model.decode_edit(code, condition)[0] if self.model.config.hold else decoded
         return decoded - own
 
-    def _encode(
-        self, image: Tensor, readings: Mapping[str, float]
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """A face's code, condition (by readings, or else by the probe), decoder's picture, and what
-        the edit decoder's lacks of it."""
+    def _encode(self, image: Tensor, readings: Mapping[str, float]) -> dict[str, Any]:
+        """The fields of a Face that a model makes of its image; the condition is by readings, or
+        else by the probe."""
         condition = self.editor.condition(readings)
         if self.model.config.conditions and not readings:
             condition = self.editor.probe(self.model.encode(image, condition).mean)
         mean = self.model.encode(image, condition).mean
         decoded = self.model.decode(mean, condition)
-        return mean, condition, decoded, self._lacking(mean, condition, decoded)
+        lacking = self._lacking(mean, condition, decoded)
+        return {"image": image, "mean": mean, "condition": condition, "decoded": decoded,
+                "lacking": lacking}  # fmt: skip
 
     def _edited(
         self, face: Face, state: State, detail: float, size: int | None, paste: bool

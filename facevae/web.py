@@ -26,7 +26,7 @@ from facevae import Studio
 from facevae.imaging.alignment import ALIGNED_BY, FRAMINGS
 from facevae.io import write_text
 from facevae.models import conditions
-from facevae.models.classifier import AGES, AttributeClassifier
+from facevae.models.classifier import AttributeClassifier
 from facevae.models.vae import HOLD_BIAS
 from facevae.ui import age, edit, explore, morph
 from facevae.ui.session import ASSETS, SCRIPTS, OfFace, Page, Session, markup
@@ -182,17 +182,7 @@ def _prediction(classifier: AttributeClassifier, size: int) -> Callable[[Tensor]
     small, eye = (classifier.config.size, size), torch.eye(size)[None, None]
     # shrinking as a matrix, which every runtime can multiply by
     shrink = F.interpolate(eye, small, mode="bilinear", antialias=True)[0, 0]
-
-    def table(images: Tensor) -> Tensor:
-        logits, spans = classifier(images)
-        ages = [] if spans is None else [spans.softmax(dim=1) @ AGES[:, None]]
-        return torch.cat([logits.sigmoid(), *ages], dim=1)
-
-    def predict(x: Tensor) -> Tensor:
-        image = shrink @ x @ shrink.T
-        return (table(image) + table(image.flip(3))) / 2
-
-    return predict
+    return lambda images: classifier.table(shrink @ images @ shrink.T)
 
 
 def _write_onnx(

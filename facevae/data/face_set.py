@@ -195,8 +195,6 @@ def _uniform(keys: np.ndarray, seed: int) -> np.ndarray:
     return (x >> np.uint64(11)) / 2.0**53
 
 
-def evenly(rows: np.ndarray, most: int | None) -> np.ndarray:
-    """At most `most` of the rows (N,), at even distances; all of them by default."""
-    if most is None or most >= len(rows):
-        return rows
-    return rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+def evenly(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most `most` of the rows (N,), at even distances."""
+    return rows if most >= len(rows) else rows[np.linspace(0, len(rows) - 1, most).astype(int)]

@@ -104,12 +104,13 @@ def encoded(
     model: FaceVAE, faces: FaceSet, rows: np.ndarray, condition: Tensor | None = None
 ) -> Gaussian:
     """The posteriors, (N, D) on the CPU, of rows of prepared faces under conditions (N, K)."""
-    device, found = model.eval().variance.device, []
+    device, means, logvars = model.eval().variance.device, list[Tensor](), list[Tensor]()
     for part in torch.arange(len(rows)).split(256):
         given = None if condition is None else condition[part].to(device)
         posterior = model.encode(faces.tensor(rows[part]).to(device), given)
-        found.append(Gaussian(posterior.mean.cpu(), posterior.logvar.cpu()))
-    return Gaussian.cat(found)
+        means.append(posterior.mean.cpu())
+        logvars.append(posterior.logvar.cpu())
+    return Gaussian(torch.cat(means), torch.cat(logvars))
 
 
 def binary_labels(faces: FaceSet) -> dict[str, np.ndarray]:

@@ -70,13 +70,15 @@ class AttributeClassifier(nn.Module):
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """Probabilities of attributes, and `age` in years, (N,) each, of images as `forward` takes
         them, in the classifier's framing: the mean of each and its mirror."""
-        tables = []
-        for small in resized(images, self.config.size).split(256):
-            logits, spans = self(torch.cat([small, small.flip(3)]))  # (2N, A), (2N, 20)
-            years = [] if spans is None else [(spans.softmax(dim=1) @ AGES.to(spans))[:, None]]
-            table = torch.cat([logits.sigmoid(), *years], dim=1)  # (2N, A [+ 1])
-            tables.append(table.unflatten(0, (2, -1)).mean(dim=0))
-        return dict(zip((*self.attributes, "age"), torch.cat(tables).unbind(dim=1), strict=False))
+        table = torch.cat([self.table(x) for x in resized(images, self.config.size).split(256)])
+        return dict(zip((*self.attributes, "age"), table.unbind(dim=1), strict=False))
+
+    def table(self, small: Tensor) -> Tensor:
+        """The same as (N, A [+ 1]), of images that have the classifier's own size."""
+        logits, spans = self(torch.cat([small, small.flip(3)]))  # (2N, A), (2N, 20)
+        years = [] if spans is None else [spans.softmax(dim=1) @ AGES.to(spans)[:, None]]
+        table = torch.cat([logits.sigmoid(), *years], dim=1)  # (2N, A [+ 1])
+        return table.view(2, -1, table.shape[1]).mean(dim=0)  # of pictures and mirrors
 
     def save(self, folder: str | Path) -> None:
         """Write `classifier.json` and `classifier.safetensors`, the weights in float16."""

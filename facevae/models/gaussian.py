@@ -1,7 +1,6 @@
 """The diagonal Gaussian posterior q(z | x): sampling, density and its KL to N(0, I)."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -23,11 +22,6 @@ class Gaussian:
         """Split an encoder's output (N, 2·D) into mean and log-variance, each (N, D)."""
         mean, logvar = parameters.float().chunk(2, dim=1)  # (N, 2D) -> 2 × (N, D)
         return cls(mean, logvar.clamp(*LOGVAR_RANGE))
-
-    @classmethod
-    def cat(cls, parts: Sequence[Self]) -> Self:
-        """Posteriors of several batches as one, (ΣN, D)."""
-        return cls(torch.cat([p.mean for p in parts]), torch.cat([p.logvar for p in parts]))
 
     @property
     def std(self) -> Tensor:

@@ -20,10 +20,6 @@ class MixturePrior:
     means: Tensor  # (M, D)
     factors: Tensor  # (M, D, D) lower triangular, or (1, D, D) where all components share one
 
-    @property
-    def latents(self) -> int:
-        return self.means.shape[1]
-
     @classmethod
     def fit(cls, codes: Tensor, components: int = 8, seed: int = 0) -> Self:
         """Fit to posterior means (N, D), by fewer components where there are few codes."""
@@ -43,7 +39,7 @@ class MixturePrior:
     def sample(self, n: int, generator: torch.Generator, temperature: float = 0.9) -> Tensor:
         """n draws (n, D); `temperature` scales the spread about each component's mean."""
         which = torch.multinomial(self.weights, n, replacement=True, generator=generator)  # (n,)
-        noise = torch.randn(n, self.latents, generator=generator)
+        noise = torch.randn(n, self.means.shape[1], generator=generator)
         draws = self.means[which]  # (n, D)
         # by component: memory has no room for a factor a draw
         for m, factor in enumerate(self.factors.expand(len(self.means), -1, -1)):

@@ -60,8 +60,7 @@ def train(
     batches = Batches(recipe, faces, place, slice(rank, None, world))
     pair, quiet = monitor_pair(batches, monitor), not progress or rank > 0
     model = new_model(recipe, faces.image_shape).to(place).to(memory_format=torch.channels_last)
-    total = processes.reduce if processes else lambda sums: sums
-    trainer = Trainer(recipe, model, batches, total, recipe.seed + 7919 * rank)
+    trainer = Trainer(recipe, model, batches, recipe.seed + 7919 * rank)
     # what must agree to go on with a run; its length may grow, and with it the cosine
     free = {"epochs": 0, "why": "", "note": ""}
     identity = json.dumps([dataclasses.asdict(recipe) | free, faces.images.shape])
@@ -72,7 +71,7 @@ def train(
     if (kept := len(trainer.history)) > recipe.epochs:
         raise ValueError(f"{out} holds {kept} epochs already: ask for as many, or more")
     if processes:
-        trainer.network = processes.prepare(model)
+        trainer.network, trainer.total = processes.prepare(model), processes.reduce
     try:
         for _ in tqdm(range(kept, recipe.epochs), recipe.name, unit="epoch", disable=quiet):
             row = trainer.epoch(not quiet)

@@ -29,13 +29,11 @@ class Trainer:
     Where several processes train one model, `network` shares its gradients, and `total` gives the
     sum of a tensor over them."""
 
-    def __init__(
-        self, recipe: Recipe, model: FaceVAE, batches: "Batches",
-        total: Callable[[Tensor], Tensor] = lambda sums: sums, seed: int | None = None,
-    ) -> None:  # fmt: skip
-        self.recipe, self.model, self.batches, self.total = recipe, model, batches, total
-        self.seed = 1_000_003 * (recipe.seed if seed is None else seed)
+    def __init__(self, recipe: Recipe, model: FaceVAE, batches: "Batches", seed: int) -> None:
+        self.recipe, self.model, self.batches = recipe, model, batches
+        self.seed = 1_000_003 * seed
         self.network: nn.Module = model
+        self.total: Callable[[Tensor], Tensor] = lambda sums: sums
         faces = len(batches.rows["train"])
         self.objective = Objective(recipe.beta, recipe.capacity, recipe.tcvae, faces)
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=recipe.lr, weight_decay=0.0)

@@ -45,7 +45,7 @@ def test_a_run_leaves_all_it_promises(small_run):
         assert row["val_loss"] == pytest.approx(row["reconstruction"] + row["kl"], rel=1e-4)
     assert sorted(p.name for p in small_run.glob("epoch_*")) == ["epoch_002", "epoch_003"]
     assert FaceVAE.from_pretrained(small_run / "best").config.image_shape == (3, 16, 16)
-    assert LatentStatistics.load(small_run / "best").prior.latents == 4
+    assert LatentStatistics.load(small_run / "best").prior.means.shape[1] == 4
     with Image.open(small_run / "monitor" / "epoch_003.png") as strip:
         assert strip.size == (9 * 16, 16)
     about = json.loads((small_run / "recipe.json").read_text())
@@ -91,7 +91,7 @@ def test_a_finished_run_can_be_made_longer_but_not_shorter_nor_another(
     train(TINY.changed(epochs=4), small_faces, tmp_path / "longer", resume=True, **QUIET)
     longer = read_history(tmp_path / "longer")
     assert longer[:3] == read_history(small_run) and longer[3]["epoch"] == 4
-    assert LatentStatistics.load(tmp_path / "longer" / "best").prior.latents == 4
+    assert LatentStatistics.load(tmp_path / "longer" / "best").prior.means.shape[1] == 4
     before, said = snapshot(small_run), "of another recipe or other faces: choose another folder"
     for recipe, given, words in (
         (TINY.changed(epochs=2), small_faces, "holds 3 epochs already: ask for as many, or more"),
