@@ -252,6 +252,7 @@ def _write_about(studio: Studio, out: Path) -> None:
         "size": studio.size, "latents": config.latents, "hold": config.hold,
         "conditions": config.conditions, "columns": editor.columns, "anchors": config.age_anchors,
         "removes": conditions.REMOVES, "brings": conditions.BRINGS, "takes": conditions.TAKES,
+        "adult": conditions.ADULT, "grown": [conditions.CHILD, conditions.GROWN],
         "span": studio.age_span, "strongest": strongest[: explore.OFFERED_LATENTS],
         "reads": reads, "template": template.tolist(),
         "face": FRAMINGS["face"].tolist(), "props": recorder.props,  # type: ignore[union-attr]

@@ -176,20 +176,22 @@ export class Studio {
       go((strength > 0 ? this.removes : this.takes)[column], -Math.abs(strength));
       if (strength > 0) go(this.brings[column], strength);
     }
-    for (const name of locked) {
-      const column = this.columns[name];
-      if (column && !asked.includes(column)) this.#set(result, column, condition[this.conditions.indexOf(column)]);
-    }
+    const fixed = locked.map((name) => this.columns[name]).filter((column) => column && !asked.includes(column));
+    for (const column of fixed) this.#set(result, column, condition[this.conditions.indexOf(column)]);
     if (!strengths.Young) return { ...state, condition: result };
     const goal = strengths.Young > 0 ? Math.min(YOUNG, years - MIN_SHIFT) : Math.max(OLD, years + MIN_SHIFT);
-    return this.aged({ ...state, condition: result }, years + Math.min(1, Math.abs(strengths.Young)) * (goal - years));
+    const after = years + Math.min(1, Math.abs(strengths.Young)) * (goal - years);
+    return this.aged({ ...state, condition: result }, after, "condition", years, [...fixed, ...asked]);
   }
 
   // A state at another age: by the condition, or by the difference of the mean codes of two ages.
-  aged(state, years, method = "condition", own = this.ageOf(state.condition)) {
+  aged(state, years, method = "condition", own = this.ageOf(state.condition), locked = []) {
     years = clamp(years, ...this.span);
     if (method === "vector") return { ...state, code: state.code.map((value, i) => value + this.#meanAt(years, i) - this.#meanAt(own, i)) };
-    const condition = [...state.condition];
+    const [child, grown] = this.grown;
+    const most = clamp((years / 100 - child) / (grown - child), 0, 1); // no child has a beard
+    const lost = (column, value) => this.adult.includes(column) && !locked.includes(column) && value > 0.5;
+    const condition = state.condition.map((value, k) => (lost(this.conditions[k], value) ? Math.min(value, most) : value));
     this.#set(condition, "age", years / 100);
     return { ...state, condition };
   }

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from facevae import CannotDo
 from facevae.config import ModelConfig
 from facevae.latents.diagnostics import LatentStatistics
-from facevae.models.conditions import changed
+from facevae.models.conditions import at_age, changed
 
 METHODS = ("mean", "balanced")
 MAX_STRENGTH = 2.0
@@ -126,14 +126,17 @@ class Editor:
                 own = self.years((code, condition), years)  # (N,)
                 young, old = (own - MIN_SHIFT).clamp(max=YOUNG), (own + MIN_SHIFT).clamp(min=OLD)
                 goal = torch.lerp(own, young if strength > 0 else old, min(abs(strength), 1.0))
-                code, condition = self.aged((code, condition), years, goal)
+                code, condition = self.aged(
+                    (code, condition), years, goal, locked=[*fixed, *columns]
+                )
         return code, condition
 
     def aged(
-        self, state: State, own: float | None, years: float | Tensor, method: str | None = None
-    ) -> State:
+        self, state: State, own: float | None, years: float | Tensor, method: str | None = None,
+        locked: Sequence[str] = (),
+    ) -> State:  # fmt: skip
         """Codes and conditions at other ages, one or one a face (N,), see `Studio.age`; `own` is
-        the faces' age now, or None: as estimated."""
+        the faces' age now, or None: as estimated. `locked`: conditions that stay."""
         if not self.age_methods:
             raise CannotDo("this model knows no ages: train one on faces with the label age")
         method = method or self.age_methods[0]
@@ -148,9 +151,7 @@ class Editor:
         if method == "vector":
             there, here = map(self.statistics.age_code, (goal, self.years(state, own)))
             return code + (there - here), condition
-        condition = condition.clone()
-        condition[:, self.conditions.index("age")] = goal / 100
-        return code, condition
+        return code, at_age(self.conditions, condition, goal / 100, locked)
 
     def years(self, state: State, known: float | None = None) -> Tensor:
         """Ages (N,) in years, as known, by the condition, or estimated from the code."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 HAIR = ("Black_Hair", "Blond_Hair", "Gray_Hair", "Brown_Hair")
@@ -11,6 +12,20 @@ REMOVES: dict[str, tuple[str, ...]] = {  # having the one, a face has not the ot
 }  # fmt: skip
 BRINGS = {"Mustache": ("Beard",)}  # CelebA calls a moustache "not No_Beard"
 TAKES = {"Beard": ("Mustache",), "Male": ("Beard", "Mustache", "Bald")}  # lacking it, lacks those
+ADULT = ("Beard", "Mustache", "Bald", "Gray_Hair")  # no child has these
+CHILD, GROWN = 0.08, 0.14  # centuries: to the full, and no longer
+
+
+def at_age(
+    names: Sequence[str], condition: Tensor, age: float | Tensor, locked: Sequence[str] = ()
+) -> Tensor:
+    """Conditions (N, K) at an age in centuries, one or (N,): children lose what no child has."""
+    result = condition.clone()
+    result[:, names.index("age")] = age
+    most = ((torch.as_tensor(age) - CHILD) / (GROWN - CHILD)).clamp(0, 1)  # () or (N,)
+    for k in (k for k, name in enumerate(names) if name in ADULT and name not in locked):
+        result[:, k] = torch.where(result[:, k] > 0.5, result[:, k].minimum(most), result[:, k])
+    return result
 
 
 def changed(
@@ -24,7 +39,7 @@ def changed(
     result = condition.clone()
     for name, strength in wanted.items():
         if name == "age":
-            result[:, names.index(name)] = strength
+            result = at_age(names, result, strength, (*wanted, *locked))
             continue
         follow = REMOVES if strength > 0 else TAKES
         moves = dict.fromkeys(follow.get(name, ()), -abs(strength))
