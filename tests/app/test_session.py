@@ -9,8 +9,8 @@ from PIL import Image
 import app
 from facevae import CannotDo
 from facevae.ui.server import WRONG, Worker
-from facevae.ui.session import FORGOTTEN, MAX_FACES, PORTRAITS, Added, Origin, Session
-from tests.app.page_client import PageClient, Refused, awaited, data_uri
+from facevae.ui.session import MAX_FACES, PORTRAITS, Added, Origin, Session
+from tests.app.page_client import awaited, data_uri
 
 PHOTO = data_uri(PORTRAITS["Grace Hopper"])
 DRAWN = Added(origin=Origin(draw=7))
@@ -49,15 +49,6 @@ def test_a_session_begins_with_portraits_or_with_drawn_faces(studios, session):
     assert {face["name"] for face in grey.begin([None] * 4)} == {"Nobody"} and not grey.thumbnails
     [linked, usual] = session.begin([{"draw": 3}, {"draw": "x", "no": 1}])
     assert linked["origin"] == {"draw": 3} and usual["name"] == "Eileen Collins"
-
-
-def test_visitors_see_their_own_faces_alone(urls):
-    mine, other = PageClient(urls("plain")), PageClient(urls("plain"))
-    key = mine.ask("face-editor", "add", {"photo": PHOTO})["key"]
-    assert mine.ask("face-editor", "look", {"face": key})["seen"]
-    with pytest.raises(Refused) as caught:
-        other.ask("face-editor", "look", {"face": key[:-1]})
-    assert caught.value.said == FORGOTTEN
 
 
 def test_a_worker_does_one_thing_at_a_time_in_turn():
