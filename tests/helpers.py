@@ -15,6 +15,8 @@ from PIL import Image
 
 from facevae.data.face_set import FaceSet
 
+HARM = b"cos\nsystem\n(S'touch harm'\ntR."  # a pickle that makes a file called harm when loaded
+
 
 def write_faces(folder: Path, images: Any, about: dict, **labels: Any) -> FaceSet:
     """Prepared faces of levels (N, H, W, C) from 0 to 255; `about` is the manifest."""

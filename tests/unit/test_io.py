@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import resource
 import struct
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from facevae.io import NotAModel
 from facevae.latents.diagnostics import LatentStatistics
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.vae import FaceVAE
-from tests.helpers import refused
+from tests.helpers import HARM, refused
 from tests.unit.studios import LABELS, tiny_classifier, tiny_statistics
 
 SMALL = ModelConfig(image_shape=(3, 16, 16), latents=4, channels=(4, 8))
@@ -104,13 +103,6 @@ def test_saved_and_loaded_are_equal_and_float16_halves_the_file(tmp_path):
     assert sizes[1] < 0.6 * sizes[0]
 
 
-class Evil:
-    """A pickle that makes a file called `harm` when it is loaded."""
-
-    def __reduce__(self):
-        return os.system, ("touch harm",)
-
-
 def written(content):
     return lambda path: path.write_bytes(content)
 
@@ -127,7 +119,7 @@ def settings(**changes):
 gone, nothing = Path.unlink, "holds no statistics of training faces"
 MODEL = {  # what is done to a file → what is said
     "no weights": ("model.safetensors", gone, "model.safetensors"),
-    "a pickle": ("model.safetensors", written(pickle.dumps(Evil())), ""),
+    "a pickle": ("model.safetensors", written(HARM), ""),
     "a header of a terabyte": (
         "model.safetensors",
         lambda path: path.write_bytes(struct.pack("<Q", 1 << 40) + path.read_bytes()[8:]), ""),

@@ -21,7 +21,7 @@ from facevae.latents.diagnostics import LatentStatistics
 from facevae.models.vae import FaceVAE
 from facevae.training.runs import read_history, train
 from tests.conftest import QUIET, ROOT
-from tests.helpers import content, refused, snapshot
+from tests.helpers import HARM, content, refused, snapshot
 from tests.unit.tiny_runs import EVERYTHING, TINY, failing
 
 
@@ -98,8 +98,7 @@ def test_a_finished_run_can_be_made_longer_but_not_shorter_nor_another(
 def test_foreign_and_broken_checkpoints_are_refused(small_faces, small_run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path, whole = tmp_path / "checkpoint.pt", (small_run / "checkpoint.pt").read_bytes()
-    harm = b"cos\nsystem\n(S'touch harm'\ntR."  # a pickle that runs a command
-    for held in (harm, whole[:-500], b"", {"identity": tmp_path}, [1, 2]):
+    for held in (HARM, whole[:-500], b"", {"identity": tmp_path}, [1, 2]):
         path.write_bytes(held) if isinstance(held, bytes) else torch.save(held, path)
         before = snapshot(tmp_path)
         with refused(ValueError, "checkpoint.pt is no whole checkpoint ("):
