@@ -1,12 +1,21 @@
 """How tests make prepared faces, and look at folders and at what was said."""
 
+import csv
+import io
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+import torch
+from PIL import Image
 
 from facevae.data.face_set import FaceSet
+
+HARM = b"cos\nsystem\n(S'touch harm'\ntR."  # a pickle that makes a file called harm when loaded
 
 
 def write_faces(folder: Path, images: Any, about: dict, **labels: Any) -> FaceSet:
@@ -19,12 +28,44 @@ def write_faces(folder: Path, images: Any, about: dict, **labels: Any) -> FaceSe
     return FaceSet(folder)
 
 
+def encoded(picture: Image.Image | np.ndarray, kind: str = "JPEG", **options: Any) -> bytes:
+    """A picture, or its levels, as a file."""
+    buffer = io.BytesIO()
+    picture = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
 def snapshot(folder: Path) -> dict[Path, bytes]:
     """Each file's path → its bytes."""
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def one_sentence(caught: object, words: str) -> None:
-    """What an exception (of pytest.raises) or a text says: one line, with these words in it."""
-    said = str(getattr(caught, "value", caught))
+def content(folder: Path) -> dict[str, object]:
+    """Each file's name → its bits; of the history and the checkpoint all but the minutes."""
+    readers = {".csv": lambda path: [*csv.DictReader(path.open())], ".pt": torch.load}
+    files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {n: flat(readers.get(p.suffix, Path.read_bytes)(p)) for n, p in files.items()}
+
+
+def flat(value: object) -> object:
+    """Tensors as bytes, so that == compares all of them bit by bit; no minutes."""
+    if isinstance(value, dict):
+        return {key: flat(one) for key, one in value.items() if key != "minutes"}
+    if isinstance(value, list):
+        return [flat(one) for one in value]
+    return value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
+
+
+def one_sentence(said: str, words: str) -> None:
+    """What is said is one line, with these words in it."""
     assert words in said and "\n" not in said.strip() and len(said) < 600, said
+
+
+@contextmanager
+def refused(error: type[BaseException], *words: str) -> Iterator[pytest.ExceptionInfo]:
+    """An error is raised, and what it says is one line with these words in it."""
+    with pytest.raises(error) as caught:
+        yield caught
+    for each in words:
+        one_sentence(str(caught.value), each)

@@ -5,13 +5,16 @@ import shutil
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
 import app
 from facevae import Face, Studio, web
 from facevae.imaging.photo import open_photo
+from facevae.studio import FOLDER
 from facevae.ui.session import PORTRAITS
+from tests.app.chromium import launched
 from tests.conftest import missing
 
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -30,9 +33,13 @@ def uploads(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def studios(request) -> Callable[[str], Studio]:
-    """A model's name → its studio: it is trained when it is first asked for."""
+    """A model's name → its studio, "shipped" or trained when it is first asked for."""
     runs = {"plain": "tiny_run", "conditional": "tiny_conditional_run", "grey": "grey_run"}
-    return cache(lambda name: Studio.load(request.getfixturevalue(runs[name]) / "best"))
+
+    def folder(name: str) -> Path:
+        return request.getfixturevalue(runs[name]) / "best" if name in runs else FOLDER
+
+    return cache(lambda name: Studio.load(folder(name)))
 
 
 @pytest.fixture(scope="session")
@@ -43,13 +50,13 @@ def read(studios) -> Callable[[str, str], Face]:
 
 @pytest.fixture(scope="session")
 def urls(uploads, studios):
-    """A model's name → the address of its app, which runs until the session ends."""
+    """A model's name, perhaps an export → the address of its app, which runs until the end."""
     pages, where = [], {"prevent_thread_lock": True, "quiet": True, "mcp_server": True}
 
     @cache
-    def start(name: str) -> str:
+    def start(name: str, export: str | None = None) -> str:
         pages.append(app.build(studios(name)))
-        return app.launch(pages[-1], studios(name), **where)[1]
+        return app.launch(pages[-1], studios(name), export, **where)[1]
 
     yield start
     for page in pages:
@@ -76,36 +83,46 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = launched(playwright.chromium)
         yield browser
         browser.close()
 
 
 @pytest.fixture
-def visit(browser, urls):
-    """Opens a model's page, perhaps a tab of it; at the end nothing may have gone wrong or out."""
+def watch(browser):
+    """Opens an address; at the end nothing may have gone wrong or out."""
     visitors, troubles = [], []
 
-    def open_page(model="plain", tab="Morph", size="desktop", scheme="light", link=""):
+    def open_page(url: str, size="desktop", scheme="light", seconds=60, strict=True):
         width, height = SIZES[size]
-        viewport, url = {"width": width, "height": height}, urls(model)
+        viewport, own = {"width": width, "height": height}, url.partition("#")[0]
         visitor = browser.new_context(viewport=viewport, color_scheme=scheme)
-        visitor.set_default_timeout(60_000)  # a busy machine
+        visitor.set_default_timeout(1000 * seconds)  # a busy machine
         visitors.append(visitor)
-        page, own = visitor.new_page(), (url, "data:", "blob:")
-        page.on("console", lambda m: m.type in ("error", "warning") and troubles.append(m.text))
+        page, inside = visitor.new_page(), (own, "data:", "blob:")
         page.on("pageerror", lambda error: troubles.append(error.stack or str(error)))
-        page.on("response", lambda r: r.status >= 400 and troubles.append(f"{r.status} {r.url}"))
-        page.on("request", lambda r: r.url.startswith(own) or troubles.append(r.url))
-        page.goto(url + link)
-        page.wait_for_selector("strip-player[ready]", state="attached")
-        page.get_by_role("tab", name=tab).click()
-        page.wait_for_selector(f"{TAGS[tab]}[ready]:not([busy])")
+        page.on("request", lambda r: r.url.startswith(inside) or troubles.append(r.url))
+        if strict:  # the network in WebAssembly warns
+            page.on("console", lambda m: m.type in ("error", "warning") and troubles.append(m.text))
+            page.on("response", lambda r: r.status < 400 or troubles.append(f"{r.status} {r.url}"))
+        page.goto(url)
         return page
 
     yield open_page
     for visitor in visitors:
         visitor.close()
     assert troubles == [], troubles
+
+
+@pytest.fixture
+def visit(watch, urls):
+    """Opens a model's page, perhaps a tab of it."""
+
+    def open_page(model="plain", tab="Morph", size="desktop", scheme="light", link=""):
+        page = watch(urls(model) + link, size, scheme)
+        page.wait_for_selector("strip-player[ready]", state="attached")
+        page.get_by_role("tab", name=tab).click()
+        page.wait_for_selector(f"{TAGS[tab]}[ready]:not([busy])")
+        return page
+
+    return open_page

@@ -9,18 +9,13 @@ import numpy as np
 from PIL import Image
 
 from facevae.ui import session
+from tests.helpers import encoded
 
 HOPPER, COLLINS = session.PORTRAITS
 PORTRAITS = [str(file) for file in session.PORTRAITS.values()]
 STRIP, PAD = "face-morph strip-player canvas", "morph-pad canvas"
 AFTER, PREVIEW = "face-editor .after", "face-explorer .preview"
 WHITE = Image.new("RGB", (300, 300), "white")  # no face
-
-
-def png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def levels(picture: Image.Image | str) -> np.ndarray:
@@ -112,15 +107,9 @@ def choose(page, name: str, button: str, who: str = "Nobody") -> None:
 
 
 def upload(page, name: str, photo: Image.Image | bytes) -> None:
-    photo = photo if isinstance(photo, bytes) else png(photo)
+    photo = photo if isinstance(photo, bytes) else encoded(photo, "PNG")
     file = {"name": "photo.png", "mimeType": "image/png", "buffer": photo}
     place(page, name).locator("[type=file]").set_input_files(file)
-
-
-def line(page, name: str) -> str:
-    said = place(page, name).locator(".status:not(:empty)")
-    said.wait_for()
-    return said.inner_text()
 
 
 def saved(page, button, folder):

@@ -10,6 +10,7 @@ import app
 from facevae.ui import server, session
 from tests.app import moves as m
 from tests.app.page_client import API, PageClient, Refused, awaited, data_uri
+from tests.helpers import encoded
 
 COLLINS = session.PORTRAITS["Eileen Collins"].read_bytes()
 MB = 1_000_000
@@ -39,7 +40,7 @@ FILM = AGED | {"kind": "GIF", "seconds": 1, "height": 160, "job": "1"}
 PAIR = {"faces": ["Grace Hopper", "Eileen Collins"]}
 ASKED = {  # tag and function → requests that are no photo, out of bounds, half of one, foreign …
     "face-editor add": [
-        {"photo": data_uri(m.png(m.WHITE))}, {"photo": data_uri(b"\x89PNG\r\n\x1a\n no")},
+        {"photo": data_uri(encoded(m.WHITE, "PNG"))}, {"photo": data_uri(b"\x89PNG\r\n\x1a\n no")},
         {"photo": ""}, {"photo": "base64,%%%"}, {"origin": {"portrait": "../../etc/passwd"}},
         {"origin": {"draw": 10**40}}, {"origin": {"spot": {"index": 10**9}}},
     ],

@@ -14,7 +14,9 @@ POSITION = "document.querySelector('face-morph strip-player').position"
 PADS = "document.querySelector('morph-pad')"
 
 
-def test_the_strip_leads_from_one_face_to_the_other_and_asks_the_server_for_nothing(visit):
+def test_the_strip_leads_from_one_face_to_the_other_and_asks_the_server_for_nothing(
+    visit, read, tmp_path
+):
     page, requests = visit(), []
     m.named(page, "first", "Grace Hopper")
     m.named(page, "second", "Eileen Collins")
@@ -31,10 +33,6 @@ def test_the_strip_leads_from_one_face_to_the_other_and_asks_the_server_for_noth
     linear = m.seek(page, 0.5)
     page.get_by_label("spherical").check()
     m.changed(page, m.STRIP, linear)
-
-
-def test_the_whole_photo_is_saved(visit, read, tmp_path):
-    page = visit()
     m.seek(page, 0)
     with Image.open(m.saved(page, page.locator("face-morph .photo"), tmp_path)) as whole:
         assert np.array_equal(whole.convert("RGB"), read("plain", m.HOPPER).photo)
@@ -62,8 +60,9 @@ def test_a_new_photo_changes_its_place_and_the_strip_of_its_visitor_alone(visit,
     both.paste(collins, (hopper.width, 0))
     m.upload(page, "first", both.resize((2 * both.width, 2 * both.height)))
     m.named(page, "first", "Your photo")
-    assert m.line(page, "first").startswith("2 faces were found: the largest was taken.")
-    assert f"at most {app.MAX_SIDE:,} pixels" in m.line(page, "first")
+    note = m.place(page, "first").locator(".status:not(:empty)").inner_text()
+    assert note.startswith("2 faces were found: the largest was taken.")
+    assert f"at most {app.MAX_SIDE:,} pixels" in note
     m.changed(page, m.STRIP, before)
     assert m.near(m.seek(page, 0), m.crop(page, "first"), 3)
     assert np.array_equal(m.seek(other, 0), before)

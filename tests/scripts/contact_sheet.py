@@ -54,7 +54,6 @@ def sheets(studio: Studio, faces: list[Face]) -> dict[str, Image.Image]:
     made["ages"] = sheet([[f.crop, *(studio.age(f, at) for at in AGES)] for f in faces])
     pairs = zip(faces[::2], faces[1::2], strict=False)
     made["morphs"] = sheet([studio.morph_strip(a, b, STEPS) for a, b in pairs])
-    made["decoded"] = sheet([[face.crop, studio.reconstruct(face)] for face in faces], 4)
     return made
 
 

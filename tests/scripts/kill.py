@@ -9,7 +9,6 @@ leaves must have the bits of an uninterrupted run, but for the minutes. Five min
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import random
 import shutil
@@ -19,12 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from facevae.data.synthetic import draw_faces
 from facevae.io import UNFINISHED
+from tests.helpers import content
 
 FACES = 300  # two shards and a rest; a second an epoch
 RECIPE = ["--device", "cpu", "--epochs", "3", "--batch", "16", "--set", "model.channels=8,16,32",
@@ -55,22 +54,6 @@ def killed(command: list[str], out: Path, moment: float, in_write: bool) -> bool
             return True
         time.sleep(0.0005)
     return False
-
-
-def content(out: Path) -> dict[str, object]:
-    """Each file's name → its bits; of the history and the checkpoint all but the minutes."""
-    readers = {".csv": lambda path: [*csv.DictReader(path.open())], ".pt": torch.load}
-    files = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
-    return {n: flat(readers.get(p.suffix, Path.read_bytes)(p)) for n, p in files.items()}
-
-
-def flat(value: object) -> object:
-    """Tensors as bytes, so that == compares all of them bit by bit; no minutes."""
-    if isinstance(value, dict):
-        return {key: flat(one) for key, one in value.items() if key != "minutes"}
-    if isinstance(value, list):
-        return [flat(one) for one in value]
-    return value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
 
 
 def same_bits(command: list[str], again: list[str], folder: Path, kills: int, draw) -> bool:

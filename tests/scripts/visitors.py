@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import os
 import random
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -33,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from facevae import Studio
 from facevae.ui.session import HEIGHT, PORTRAITS
+from tests.app.chromium import launched
 
 PORT, THINKS, LIMIT = "7877", (1.0, 2.0), 3.0  # seconds between questions; for 95 % of answers
 PAUSE = 100  # milliseconds from an answer to a slider's next step
@@ -113,9 +113,7 @@ def slide(folder: Path, args: argparse.Namespace) -> int:
 
     web, asked = ["--web", args.web] if args.web else [], []
     with running(folder, *web) as app, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
+        browser = launched(playwright.chromium)
         pages = [browser.new_context().new_page() for _ in range(args.visitors)]
         for page in pages:
             page.set_default_timeout(300_000)

@@ -4,33 +4,17 @@
 """
 
 import argparse
-import functools
-import shutil
+import sys
 import tempfile
-import threading
 import time
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageOps
-from playwright.sync_api import Browser, Page, Playwright, sync_playwright
+from playwright.sync_api import Page, Playwright, sync_playwright
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.app.chromium import camera, launched, serving
 
 PORTRAIT = Path(__file__).parents[2] / "assets" / "portraits" / "eileen_collins.jpg"
-WATCHED = """window.answers = []; // [name, when it was asked, when it was answered], seconds
-window.Worker = class extends Worker {
-  asked = {};
-  constructor(...given) {
-    super(...given);
-    this.addEventListener("message", ({ data: { id } }) => {
-      if (id) answers.push([...this.asked[id], performance.now() / 1000]);
-    });
-  }
-  postMessage(message, ...rest) {
-    this.asked[message.id] = [message.name, performance.now() / 1000];
-    super.postMessage(message, ...rest);
-  }
-};"""
 STEPS = """async ({count, size}) => {
   const server = document.querySelector("face-editor").server;
   const [{key: face}] = await server.begin([null]);
@@ -76,16 +60,6 @@ MIRRORED = """seconds => new Promise((done) => {
 })"""
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def launch(playwright: Playwright, *options: str) -> Browser:
-    found = shutil.which("chromium")
-    return playwright.chromium.launch(executable_path=found, args=["--no-sandbox", *options])
-
-
 def opened(page: Page, url: str, tab: str) -> Page:
     page.set_default_timeout(0)
     page.goto("about:blank")
@@ -95,14 +69,10 @@ def opened(page: Page, url: str, tab: str) -> Page:
 
 def start(page: Page, url: str) -> None:
     """How long the page takes to its first picture, from the server and from its cache."""
-    page.add_init_script(WATCHED)
     for visit in ("first visit", "warm cache"):
         begun = time.perf_counter()
         opened(page, url, "edit").wait_for_selector("face-editor[ready]")
-        print(f"{visit}: first picture after {time.perf_counter() - begun:.1f} s", end="; ")
-        steps = page.evaluate("answers")
-        parts = [f"{name} from {asked:.2f} to {done:.2f} s" for name, asked, done in steps]
-        print("of the page:", *parts, sep=" ")
+        print(f"{visit}: first picture after {time.perf_counter() - begun:.1f} s")
 
 
 def memory(page: Page, steps: int) -> None:
@@ -116,16 +86,8 @@ def memory(page: Page, steps: int) -> None:
 
 def mirror(playwright: Playwright, url: str, seconds: float = 10) -> None:
     """Frames a second with a portrait before the camera."""
-    with tempfile.TemporaryDirectory() as folder, Image.open(PORTRAIT) as photo:
-        frame = ImageOps.pad(photo.convert("RGB"), (640, 480)).convert("YCbCr")
-        planes = [np.asarray(plane) for plane in frame.split()]
-        halves = [plane[::2, ::2].tobytes() for plane in planes[1:]]
-        head, one = b"YUV4MPEG2 W640 H480 F30:1 Ip C420jpeg\n", [planes[0].tobytes(), *halves]
-        camera = Path(folder, "face.y4m")
-        camera.write_bytes(head + b"".join([b"FRAME\n", *one]) * 5)
-        browser = launch(playwright, "--use-fake-ui-for-media-stream",
-                         "--use-fake-device-for-media-stream",
-                         f"--use-file-for-fake-video-capture={camera}")  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        browser = launched(playwright.chromium, *camera(PORTRAIT, Path(folder)))
         page = opened(browser.new_page(), url, "mirror")
         page.get_by_role("button", name="Open the mirror").click()
         page.wait_for_selector("face-mirror[data-frame]")
@@ -139,11 +101,8 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=10_000, help="of a slider, for the memory")
     args = parser.parse_args()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=args.folder))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/"
-    with sync_playwright() as playwright:
-        browser = launch(playwright, "--enable-blink-features=ForceEagerMeasureMemory")
+    with serving(args.folder) as url, sync_playwright() as playwright:
+        browser = launched(playwright.chromium, "--enable-blink-features=ForceEagerMeasureMemory")
         page = browser.new_page()
         start(page, url)
         # without its cache's worker a page is not isolated, and WebAssembly has one thread

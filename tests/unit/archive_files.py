@@ -4,19 +4,10 @@ import io
 import tarfile
 import zipfile
 
-from PIL import Image
-
 from facevae.data.synthetic import draw_faces
+from tests.helpers import encoded
 
 DRAWN = draw_faces(6, size=32)[0]
-
-
-def encoded(levels, kind="JPEG"):
-    buffer = io.BytesIO()
-    Image.fromarray(levels).save(buffer, kind)
-    return buffer.getvalue()
-
-
 JPEG = encoded(DRAWN[0])
 
 

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 
 from facevae.imaging.alignment import FRAMINGS, Alignment, Located, NoFaceFound, find_faces, locate
 from facevae.imaging.photo import open_photo
-from tests.helpers import one_sentence
+from tests.helpers import one_sentence, refused
 
 FACE, HEAD = FRAMINGS["face"], FRAMINGS["head"]
 
@@ -71,9 +71,8 @@ BAD_EYES = [((5, 5), (5, 5)), ((1, 2), (NAN, 3)), ((1e400, 0), (1, 1)), ((1, 2),
     (None, "use a photo that shows the face from the front"),
 ])  # fmt: skip
 def test_what_is_no_face_is_refused_with_the_reason(eyes, words):
-    with pytest.raises(NoFaceFound) as caught:
+    with refused(NoFaceFound, words):
         locate(Image.linear_gradient("L").convert("RGB"), eyes=eyes)
-    one_sentence(caught, words)
 
 
 def test_a_face_that_is_partly_outside_the_photo_is_told(photos):

@@ -13,7 +13,8 @@ from facevae import cli
 from facevae.__main__ import main
 from facevae.data.synthetic import draw_faces
 from tests.conftest import ROOT
-from tests.helpers import one_sentence, snapshot
+from tests.helpers import encoded, one_sentence, snapshot
+from tests.unit.archive_files import folder_of
 
 PHOTO = str(ROOT / "assets" / "portraits" / "grace_hopper.jpg")
 TRAIN = ["train", "drawn", "--data", "DATA", "--out", "out"]
@@ -111,14 +112,13 @@ def source_of(kind, folder):
         return folder / "frey.mat"
     names = {"utkface": "{age}_{has}_0_2017{i:06d}.jpg", "folders": "{which}/{i}.jpg",
              "celeba": "img_align_celeba/{i:06d}.jpg"}[kind]  # fmt: skip
+    members = []
     for i, face in enumerate(draw_faces(60, 96)[0]):
-        has = i % 2
-        name = names.format(i=i, has=has, age=10 + i, which=("smile", "non_smile")[has])
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(face).save(folder / name)
+        name = names.format(i=i, has=i % 2, age=10 + i, which=("smile", "non_smile")[i % 2])
+        members.append((name, encoded(face)))
     rows = [f"{i:06d}.jpg {2 * (i % 2) - 1}" for i in range(60)]
-    (folder / "list_attr_celeba.txt").write_text("\n".join(["60", "Smiling", *rows]))
-    return folder
+    table = ("list_attr_celeba.txt", "\n".join(["60", "Smiling", *rows]).encode())
+    return folder_of(folder, [*members, table])
 
 
 def test_run_goes_all_the_way_and_does_nothing_twice(tmp_path, capsys):

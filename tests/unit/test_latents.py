@@ -102,16 +102,13 @@ def test_labels_of_drawn_faces_have_celebas_names(drawn_faces):
     assert smiles[labels["Smiling"] == 1].min() > 0.3 > -0.3 > smiles[labels["Smiling"] == 0].max()
 
 
-@pytest.mark.parametrize(
-    ("labels", "classes", "expected"),
-    [
-        ({"class": [0, 1, 2]}, ["a", "b", "c"], {"a": [1, 0, 0], "b": [0, 1, 0], "c": [0, 0, 1]}),
-        ({"class": [0, 1, -1]}, ["cat", "dog"], {"dog": [0, 1, -1]}),
-        ({"class": [0, 1], "Smiling": [0, 1]}, ["non_smile", "smile"], {"Smiling": [0, 1]}),
-        ({"content": [0, 1], "person": ["a", "b"], "race": [0, 1], "yaw": [0.0, 1.0],
-          "No_Beard": [1, -1], "Beard": [0, -1]}, [], {"Beard": [0, -1]}),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("labels", "classes", "expected"), [
+    ({"class": [0, 1, 2]}, ["a", "b", "c"], {"a": [1, 0, 0], "b": [0, 1, 0], "c": [0, 0, 1]}),
+    ({"class": [0, 1, -1]}, ["cat", "dog"], {"dog": [0, 1, -1]}),
+    ({"class": [0, 1], "Smiling": [0, 1]}, ["non_smile", "smile"], {"Smiling": [0, 1]}),
+    ({"content": [0, 1], "person": ["a", "b"], "race": [0, 1], "yaw": [0.0, 1.0],
+      "No_Beard": [1, -1], "Beard": [0, -1]}, [], {"Beard": [0, -1]}),
+])  # fmt: skip
 def test_classes_are_labels_but_texts_numbers_and_opposites_are_not(labels, classes, expected):
     columns = {name: np.array(values) for name, values in labels.items()}
     found = binary_labels(Faces(np.zeros((3, 3)), columns, classes=classes))

@@ -24,7 +24,8 @@ from facevae.data.synthetic import draw_faces
 from facevae.imaging.alignment import FRAMINGS, NoFaceFound, find_faces
 from facevae.imaging.photo import open_photo
 from tests.conftest import ROOT
-from tests.unit.archive_files import DRAWN, JPEG, encoded, folder_of, tar_of, zip_of
+from tests.helpers import encoded
+from tests.unit.archive_files import DRAWN, JPEG, folder_of, tar_of, zip_of
 
 MALFORMED = "39_1_20170116174525125.jpg.chip.jpg"
 BROKEN = "50_0_0_20170119.jpg.chip.jpg"

@@ -15,14 +15,8 @@ from facevae.training.rescaling import rescale, rescale_to_prior
 from facevae.training.runs import read_history, train
 from facevae.training.trainer import Diverged, learning_rate
 from tests.conftest import QUIET
-from tests.helpers import one_sentence
+from tests.helpers import refused
 from tests.unit.tiny_runs import TINY, failing
-
-
-def test_the_first_validation_is_of_the_size_of_the_training_loss(small_run):
-    """σ starts at the first batch's optimum: no 33,924 beside −967."""
-    first = read_history(small_run)[0]
-    assert abs(first["val_loss"] - first["train_loss"]) < 0.5 * 768  # half a nat a number
 
 
 def test_another_seed_is_another_run_of_its_own_noise(small_faces, small_run, tmp_path):
@@ -39,9 +33,8 @@ def test_divergence_stops_and_keeps_the_last_good_epoch(small_faces, tmp_path):
         return torch.full((len(rows), 3, 16, 16), float("nan"))
 
     reads = len(small_faces.split(0)["train"]) // 16 + 4
-    with pytest.raises(Diverged) as caught:
+    with refused(Diverged, "no longer a number in epoch 2: lower the learning rate (now 0.001)"):
         train(TINY, failing(small_faces, reads, broken), tmp_path, **QUIET)
-    one_sentence(caught, "no longer a number in epoch 2: lower the learning rate (now 0.001)")
     state = torch.load(tmp_path / "checkpoint.pt")
     assert len(read_history(tmp_path)) == len(state["history"]) == 1
 
@@ -214,14 +207,12 @@ def test_rescaling_leaves_pictures_and_their_likelihood_as_they_were(changes):
     assert torch.allclose(model.decode(same_z, condition), picture, atol=1e-5)
 
 
-def test_a_trained_model_is_rescaled_to_the_prior_and_draws_the_same(drawn_faces, tmp_path):
-    recipe = TINY.with_settings(["batch=32", "model.dropout=0", "keep_every=3", "lr=0.003"])
-    model = train(recipe, drawn_faces, tmp_path, **QUIET)
-    losses = [row["val_loss"] for row in read_history(tmp_path)]
+def test_a_trained_model_is_rescaled_to_the_prior_and_draws_the_same(small_faces, small_run):
+    losses = [row["val_loss"] for row in read_history(small_run)]
     assert min(losses) == losses[-1]  # so that the last is the best, before it was rescaled
-    raw = FaceVAE.from_pretrained(tmp_path / "epoch_003")
-    rows = drawn_faces.split(0)["train"]
-    before, after = encoded(raw, drawn_faces, rows), encoded(model, drawn_faces, rows)
+    raw, model = (FaceVAE.from_pretrained(small_run / kind) for kind in ("epoch_003", "best"))
+    rows = small_faces.split(0)["train"]
+    before, after = encoded(raw, small_faces, rows), encoded(model, small_faces, rows)
     assert after.mean.mean(0).abs().max() < 1e-4
     square = (after.mean.square() + after.std.square()).mean(0)
     assert torch.allclose(square, torch.ones(4), atol=1e-3)
