@@ -57,8 +57,9 @@ class EditRecipe:
     old_condition: float = 0.3  # of the condition critic on shown faces, with their old labels
     partial: float = 0.18  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.1  # share of edits that ask for a second attribute, too
-    age_share: float = 0.3  # share of edits that ask for an age, for which count
-    aged: float = 0.4  # times as much the age's critic and the photo, and 1 / 0.4 times realism
+    age_share: float = 0.3  # share of edits that ask for an age
+    age_condition: float = 1.75  # of the age asked for, and beside it
+    aged: float = 0.5  # times as much the photo, half, and twice realism and the others
     harder: float = 2.0  # at most so much more often the edits that the critic sees through come
 
 
@@ -108,13 +109,11 @@ class EditTrainer:
             realism, read = critics.hinge_generator(self.realism(maps)), self.condition(maps)
         self._remember(read[0].detach(), edit)
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
-        # an age changes the whole face: pushed as the others are, it draws a mask
-        age, weight = self.faces.age, edit["weight"].clone()
-        much = torch.where(weight[:, age] >= recipe.condition, recipe.aged, 1.0)  # (B,)
-        weight[:, age] *= much
+        # an age changes the whole face, and pushed as the others are it draws a mask
+        much = torch.where(edit["asked"][:, self.faces.age], recipe.aged, 1.0)  # (B,)
         losses = {
             "realism": ramp * recipe.realism * (realism / much).mean(),
-            "condition": self._cross_entropy(read, edit["target"], weight),
+            "condition": self._cross_entropy(read, edit["target"], edit["weight"]),
             "decoded": recipe.decoded * (before - photo).square().mean(),
             "change": recipe.kept * (much * (shown - photo).abs().mean((1, 2, 3))).mean(),
             "let_go": recipe.held * (much * (1.0 - hold).mean((1, 2, 3))).mean(),
@@ -144,14 +143,17 @@ class EditTrainer:
             torch.cat([changed(names, y[None], one) for y, one in zip(start, wanted, strict=True)])
             for start in (before, labels)
         )
+        asked = torch.tensor([[name in one for name in names] for one in wanted])  # (B, K)
         weight = torch.full_like(before, recipe.others)  # (B, K)
+        weight[asked[:, faces.age]] /= recipe.aged
         weight[(target - labels).abs() > 0.05] = 0.5 * recipe.condition
         for row, one in zip(weight, wanted, strict=True):
             tied = {other for name in one for other in TIED.get(name, ())}
             row[[k for k, name in enumerate(names) if name in tied]] = 0.0
-            row[[names.index(name) for name in one]] = recipe.condition
+        weight[asked] = recipe.condition
+        weight[:, faces.age][asked[:, faces.age]] = recipe.age_condition
         batch = {"photo": photo, "before": before, "after": after, "labels": labels,
-                 "target": target, "weight": weight}  # fmt: skip
+                 "target": target, "weight": weight, "asked": asked}  # fmt: skip
         return {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _wanted(self, column: int, labels: Tensor) -> dict[str, float]:
@@ -172,10 +174,9 @@ class EditTrainer:
 
     def _remember(self, logits: Tensor, edit: dict[str, Tensor]) -> None:
         """Running means of the critic's losses (B, attributes) on edits at their full strength."""
-        goal, weight = (edit[name][:, self.faces.attributes] for name in ("target", "weight"))
+        goal, asked = (edit[name][:, self.faces.attributes] for name in ("target", "asked"))
         loss = F.binary_cross_entropy_with_logits(logits, goal.clamp(0, 1), reduction="none")
-        asked = (weight >= self.recipe.condition) & ((goal - 0.5).abs() > 0.45)
-        for face, k in asked.nonzero().tolist():
+        for face, k in (asked & ((goal - 0.5).abs() > 0.45)).nonzero().tolist():
             off = int(goal[face, k] < 0.5)
             self.difficulty[k, off] += 0.03 * (loss[face, k].item() - self.difficulty[k, off])
 
@@ -187,13 +188,12 @@ class EditTrainer:
         weight = torch.full_like(labels, recipe.others)
         weight[range(len(rows)), columns] = 1.0
         weight[labels.isnan()] = 0.0
-        asked = (edit["weight"] >= recipe.condition).float()
         with self.autocast:
             real = self.backbone(self._photos(rows))
             scores = self.realism([one[whole] for one in real]), self.realism(shown)
             read, old = self.condition(real), self.condition(shown)
         known = self._cross_entropy(read, labels.nan_to_num(), weight)
-        fooled = self._cross_entropy(old, edit["labels"], asked)
+        fooled = self._cross_entropy(old, edit["labels"], edit["asked"].float())
         return {"hinge": critics.hinge_critic(*scores), "real": recipe.real_condition * known,
                 "old": recipe.old_condition * fooled}  # fmt: skip
 

@@ -129,17 +129,16 @@ def test_edits_that_the_critic_sees_through_come_more_often(model, faces):
     assert faces.labels[edited, 0].mean() > 0.6
 
 
-def test_an_age_weighs_less_to_its_critic_and_more_to_that_of_realism(model, faces):
-    steps = []
+def test_of_an_age_realism_and_what_stays_weigh_more_and_the_photo_less(model, faces):
+    first = []
     for aged in (1.0, 0.25):
-        run = trainer(
-            FaceVAE(model.config), faces, age_share=1.0, second=0.0, others=0.0, aged=aged
-        )
+        run = trainer(FaceVAE(model.config), faces, age_share=1.0, second=0.0, aged=aged,
+                      age_condition=0.0)  # fmt: skip
         run.model.load_state_dict(model.with_edit_decoder().state_dict())
         run.steps = 5  # past the ramp
-        steps.append(run.step())
-    for part, times in {"condition": 0.25, "change": 0.25, "let_go": 0.25, "realism": 4.0}.items():
-        assert steps[1][part] == pytest.approx(times * steps[0][part], rel=1e-3), part
+        first.append(run.step())
+    for part, times in {"condition": 4, "realism": 4, "change": 0.25, "let_go": 0.25}.items():
+        assert first[1][part] == pytest.approx(times * first[0][part], rel=1e-3), part
 
 
 def test_a_step_trains_the_edit_decoder_and_nothing_of_stage_1(model, faces):
