@@ -25,7 +25,7 @@ from facevae.models import classifier as critics
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.conditions import changed
 from facevae.models.vae import FaceVAE, age_weights, soften
-from facevae.training.batches import EditFaces
+from facevae.training.batches import EditFaces, sunglasses
 from facevae.training.classifier import labelled, readings
 from facevae.training.runs import read_checkpoint, write_checkpoint
 
@@ -255,6 +255,11 @@ def train_edits(
     is_age = np.array(names) == "age"
     grown = is_age & (read >= ADULT)  # few faces are labelled with one; children are misread
     known = np.where(np.isnan(known) & grown, read, known)
+    if "Eyeglasses" in names and faces.framing != "none":
+        worn = np.flatnonzero(known[:, names.index("Eyeglasses")] == 1)
+        known[worn[sunglasses(faces, worn)], names.index("Eyeglasses")] = (
+            np.nan
+        )  # nobody asks for these
     parts = faces.manifest.get("parts", [faces.manifest])
     sources = np.repeat([one["source"] for one in parts], [one["faces"] for one in parts])
     rows = np.concatenate([split["train"], split["val"]])

@@ -11,10 +11,11 @@ from facevae.models import classifier as networks
 from facevae.models.vae import FaceVAE
 from facevae.studio import Studio
 from facevae.training.adversarial import EditRecipe, EditTrainer, train_edits
-from facevae.training.batches import EditFaces
+from facevae.training.batches import EditFaces, sunglasses
 from facevae.training.classifier import labelled, readings
 from facevae.training.runs import train
 from tests.conftest import QUIET
+from tests.helpers import write_faces
 from tests.unit.tiny_runs import TINY
 
 NAMES, ANCHORS, SIDE = ("Eyeglasses", "Bald", "Male", "age"), (10.0, 40.0, 70.0), 32
@@ -79,6 +80,15 @@ def test_draws_are_even_leave_padded_faces_to_the_critic_and_unknown_labels_out(
     odds = np.array([[0, 1], [0, 0], [0, 0]])  # faces with glasses alone
     rows, columns = map(np.array, faces.draw(rng, 80, False, 0.25, odds))
     assert {*columns} == {0, 3} and (faces.labels[rows[columns == 0], 0] == 1).all()
+
+
+def test_glasses_with_dark_lenses_are_told_from_clear_ones(tmp_path):
+    images = np.full((4, 64, 64, 3), 180)
+    images[1:3, 24:34, 14:50] = 40  # two with a dark bar over the eyes
+    images[2] //= 4  # one in the shade
+    images[3] //= 4
+    faces = write_faces(tmp_path, images, {"source": "celeba", "options": {"framing": "head"}})
+    assert sunglasses(faces, np.array([3, 2, 1, 0])).tolist() == [False, True, True, False]
 
 
 def given(config, faces, **changes):
