@@ -23,8 +23,9 @@ def at_age(
     result = condition.clone()
     result[:, names.index("age")] = age
     most = ((torch.as_tensor(age) - CHILD) / (GROWN - CHILD)).clamp(0, 1)  # () or (N,)
-    for k in (k for k, name in enumerate(names) if name in ADULT and name not in locked):
-        result[:, k] = torch.where(result[:, k] > 0.5, result[:, k].minimum(most), result[:, k])
+    for name in set(ADULT).intersection(names).difference(locked):
+        column = result[:, names.index(name)]
+        column.copy_(torch.where(column > 0.5, column.minimum(most), column))
     return result
 
 
