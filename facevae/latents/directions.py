@@ -126,9 +126,8 @@ class Editor:
                 own = self.years((code, condition), years)  # (N,)
                 young, old = (own - MIN_SHIFT).clamp(max=YOUNG), (own + MIN_SHIFT).clamp(min=OLD)
                 goal = torch.lerp(own, young if strength > 0 else old, min(abs(strength), 1.0))
-                code, condition = self.aged(
-                    (code, condition), years, goal, locked=[*fixed, *columns]
-                )
+                kept = [*fixed, *columns]
+                code, condition = self.aged((code, condition), years, goal, locked=kept)
         return code, condition
 
     def aged(

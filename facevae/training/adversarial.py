@@ -256,10 +256,9 @@ def train_edits(
     grown = is_age & (read >= ADULT)  # few faces are labelled with one; children are misread
     known = np.where(np.isnan(known) & grown, read, known)
     if "Eyeglasses" in names and faces.framing != "none":
-        worn = np.flatnonzero(known[:, names.index("Eyeglasses")] == 1)
-        known[worn[sunglasses(faces, worn)], names.index("Eyeglasses")] = (
-            np.nan
-        )  # nobody asks for these
+        glasses = known[:, names.index("Eyeglasses")]  # (N,), a view
+        worn = np.flatnonzero(glasses == 1)
+        glasses[worn[sunglasses(faces, worn)]] = np.nan  # an edit is to put on clear ones
     parts = faces.manifest.get("parts", [faces.manifest])
     sources = np.repeat([one["source"] for one in parts], [one["faces"] for one in parts])
     rows = np.concatenate([split["train"], split["val"]])

@@ -132,9 +132,8 @@ class EditFaces:
         read = torch.where(self.labels.isnan() & sure, self.condition, self.labels)
         read[~self.whole] = torch.nan
         self.states = {True: self._states(self.labels), False: self._states(read)}
-        aged = (
-            np.flatnonzero(self.states[True][:, self.age] == k) for k in range(len(self.anchors))
-        )
+        ages = self.states[True][:, self.age]
+        aged = [np.flatnonzero(ages == k) for k in range(len(self.anchors))]
         self.of_age = [(rows, self._shares(rows)) for rows in aged]
 
     def _states(self, values: Tensor) -> np.ndarray:
@@ -145,11 +144,10 @@ class EditFaces:
 
     def _shares(self, rows: np.ndarray) -> np.ndarray:
         """How often each of M faces of an age is drawn, (M,), sum 1: a padded one half the time,
-        the other sets' evenly. Padding must not tell the age: most children's faces have it, and a
-        critic that saw this had children drawn with blurred surroundings."""
-        names, place, counts = np.unique(
-            self.sources[rows], return_inverse=True, return_counts=True
-        )
+        the other sets' evenly. Padding must not tell the age, as it would: most children's faces
+        have it."""
+        sources = self.sources[rows]
+        names, place, counts = np.unique(sources, return_inverse=True, return_counts=True)
         shares, padded = np.minimum(counts, EVEN_UP_TO).astype(float), np.isin(names, PADDED)
         for side in (padded, ~padded):
             shares[side] /= max(1.0, shares[side].sum())
