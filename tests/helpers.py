@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,10 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
 
 def content(folder: Path) -> dict[str, object]:
     """Each file's name → its bits; of the history and the checkpoint all but the minutes."""
-    readers = {".csv": lambda path: [*csv.DictReader(path.open())], ".pt": torch.load}
+    readers = {
+        ".csv": lambda path: [*csv.DictReader(path.open())],
+        ".pt": partial(torch.load, weights_only=True),
+    }
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {n: flat(readers.get(p.suffix, Path.read_bytes)(p)) for n, p in files.items()}
 

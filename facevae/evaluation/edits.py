@@ -44,16 +44,22 @@ class ReadFaces:
     def __init__(self, classifier: EvaluationClassifier, faces: FaceSet, rows: np.ndarray) -> None:
         self.classifier, self.faces, self.rows = classifier, faces, rows
         images = faces.tensor(rows)
-        found, self.people = features(images), self.recognised(images)
+        found, framing = features(images), faces.framing
+        self.people = None if framing == "none" else descriptors(images, framing)
         self.found, self.read = found[:, :POOLED], classifier.read(found)
         self.labels = dict(zip(self.read, known_labels(faces, [*self.read])[rows].T, strict=True))
 
     def images(self, places: np.ndarray) -> Tensor:
         return self.faces.tensor(self.rows[places])  # (M, 3, H, W)
 
-    def recognised(self, images: Tensor) -> Tensor | None:
-        framing = self.faces.framing
-        return None if framing == "none" else descriptors(images, framing)
+    def identity(self, places: np.ndarray, shown: Tensor) -> dict | None:
+        """The share of edited faces that a face recogniser has nearer to their own original than to
+        95 % of the others; None: of whole pictures it has no descriptors."""
+        if self.people is None:
+            return None
+        apart = torch.cdist(descriptors(shown, self.faces.framing), self.people)  # (M, N)
+        nearer = apart.gather(1, torch.from_numpy(places)[:, None]) < apart
+        return interval((nearer.float().mean(dim=1) >= 0.95).float())
 
     def having(self, name: str, on: bool) -> np.ndarray:
         """Places of faces that have (lack) an attribute as they are read and by any label."""
@@ -85,18 +91,13 @@ def evaluate_edits(
         found, before = features(shown), {n: v[places] for n, v in faces.read.items()}
         after = faces.classifier.read(found)
         turned = {n: ((v > 0.5) != (before[n] > 0.5)).float() for n, v in after.items()}
-        people, identity = faces.recognised(shown), None
-        if people is not None and faces.people is not None:
-            apart = torch.cdist(people, faces.people)  # (M, N)
-            nearer = apart.gather(1, torch.from_numpy(places)[:, None]) < apart
-            identity = interval((nearer.float().mean(dim=1) >= 0.95).float())
         alike = faces.like(places, faces.having(name, on))
         tied = {name, "age"}.union(*(group for group in TIED if name in group))
         shares = {n: t.mean().item() for n, t in turned.items() if n not in tied}
         accuracy = faces.classifier.report[name]
         one |= {"turned": interval(turned[name]), "read": accuracy if accuracy >= 0 else None,
                 "Fréchet": against_halves(found[:, :POOLED], faces.found[alike]),
-                "identity": identity,
+                "identity": faces.identity(places, shown),
                 "years": interval(after["age"] - before["age"]) if "age" in after else None,
                 "leaks": {n: share for n, share in shares.items() if share > LEAK}}  # fmt: skip
         few = slice(min(len(places), len(alike), CRITIC_FACES))

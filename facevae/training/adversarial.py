@@ -55,12 +55,12 @@ class EditRecipe:
     held: float = 0.3  # share of the photo that is let go
     real_condition: float = 3.0  # of the condition critic on real faces
     old_condition: float = 0.3  # of the condition critic on shown faces, with their old labels
-    partial: float = 0.18  # share of edits whose strength is drawn between 0 and 1
+    partial: float = 0.2  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.1  # share of edits that ask for a second attribute, too
     age_share: float = 0.3  # share of edits that ask for an age
-    age_condition: float = 1.75  # of the age asked for, and beside it
-    aged: float = 0.5  # times as much the photo, half, and twice realism and the others
-    harder: float = 2.0  # at most so much more often the edits that the critic sees through come
+    age_condition: float = 1.76  # of the age asked for, and beside it
+    aged: float = 0.5  # times the photo's weights, and 1 / aged times realism's and the others'
+    harder: float = 2.5  # at most so much more often the edits that the critic sees through come
 
 
 class EditTrainer:
@@ -109,7 +109,7 @@ class EditTrainer:
             realism, read = critics.hinge_generator(self.realism(maps)), self.condition(maps)
         self._remember(read[0].detach(), edit)
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
-        # an age changes the whole face, and pushed as the others are it draws a mask
+        # an age changes the whole face: how real that looks counts more, likeness less
         much = torch.where(edit["asked"][:, self.faces.age], recipe.aged, 1.0)  # (B,)
         losses = {
             "realism": ramp * recipe.realism * (realism / much).mean(),

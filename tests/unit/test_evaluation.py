@@ -179,7 +179,8 @@ def test_what_an_edit_leaves_and_what_it_takes_along_is_seen(pool, monkeypatch):
     tied, _ = measured(pool, editor(pool, leak="Male"), ("Beard",))  # by nature: no leak
     assert tied["leaks"] == {}
     monkeypatch.setitem(pool.faces.manifest["options"], "framing", "none")  # no face to recognise
-    assert measured(pool, lambda places, _: pool.images(places))[0]["identity"] is None
+    whole = edits.ReadFaces(pool.classifier, pool.faces, pool.rows)
+    assert measured(whole, lambda places, _: whole.images(places))[0]["identity"] is None
 
 
 def test_ages_that_are_obeyed_and_ages_that_are_ignored(pool):
