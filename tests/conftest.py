@@ -9,8 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # what is tested is small
 
 import pytest  # noqa: E402
 
-from facevae.config import ModelConfig, Recipe  # noqa: E402
-from facevae.data.face_set import FaceSet  # noqa: E402
+from facevae import FaceSet, ModelConfig, Recipe  # noqa: E402
 from facevae.data.synthetic import draw_faces  # noqa: E402
 from tests.helpers import write_faces  # noqa: E402
 

@@ -3,12 +3,10 @@
 import numpy as np
 import torch
 
-from facevae.config import ModelConfig
+from facevae import FaceVAE, ModelConfig, Studio
 from facevae.latents.diagnostics import LatentStatistics
 from facevae.models.classifier import AttributeClassifier, ClassifierConfig
 from facevae.models.priors import MixturePrior
-from facevae.models.vae import FaceVAE
-from facevae.studio import Studio
 
 SMALL = {"latents": 8, "channels": (8, 16, 16), "blocks": 0}
 LABELS = ("Smiling", "Eyeglasses", "Male")

@@ -5,15 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from facevae.config import ModelConfig
+from facevae import FaceVAE, ModelConfig, Studio, train
 from facevae.latents.diagnostics import known_labels
 from facevae.models import classifier as networks
-from facevae.models.vae import FaceVAE
-from facevae.studio import Studio
 from facevae.training.adversarial import EditRecipe, EditTrainer, train_edits
 from facevae.training.batches import EditFaces, sunglasses
 from facevae.training.classifier import labelled, readings
-from facevae.training.runs import train
 from tests.conftest import QUIET
 from tests.helpers import write_faces
 from tests.unit.tiny_runs import TINY

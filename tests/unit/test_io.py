@@ -11,12 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from facevae import io
-from facevae.config import ModelConfig
-from facevae.io import NotAModel
+from facevae import FaceVAE, ModelConfig, NotAModel, io
 from facevae.latents.diagnostics import LatentStatistics
 from facevae.models.classifier import AttributeClassifier
-from facevae.models.vae import FaceVAE
 from tests.helpers import HARM, refused
 from tests.unit.studios import LABELS, tiny_classifier, tiny_statistics
 

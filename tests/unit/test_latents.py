@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from facevae import CannotDo
-from facevae.config import ModelConfig
-from facevae.data.face_set import FaceSet
+from facevae import CannotDo, FaceSet, FaceVAE, ModelConfig
 from facevae.latents import diagnostics
 from facevae.latents.diagnostics import LatentStatistics, binary_labels
 from facevae.latents.directions import METHODS, Direction, find
 from facevae.latents.paths import PATHS, linear, spherical, traversal
-from facevae.models.vae import FaceVAE
 
 ROWS = np.arange(400)
 

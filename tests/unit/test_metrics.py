@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from facevae.config import ModelConfig
+from facevae import FaceVAE, ModelConfig
 from facevae.evaluation import metrics
 from facevae.models.losses import gaussian_log_likelihood
-from facevae.models.vae import FaceVAE
 
 
 def noise(*shape, seed=0):

@@ -15,8 +15,7 @@ from scipy.io import savemat
 from scipy.ndimage import center_of_mass
 
 import facevae
-from facevae.config import ModelConfig
-from facevae.data.face_set import NotPrepared, load_faces
+from facevae import ModelConfig, NotPrepared, load_faces
 from facevae.data.normalization import normalize
 from facevae.data.prepare import prepare, prepare_picture
 from facevae.data.sources import SOURCES, BadSource, Item

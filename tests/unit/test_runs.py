@@ -13,13 +13,11 @@ import torch
 from PIL import Image
 
 import facevae
+from facevae import FaceSet, FaceVAE, read_history, train
 from facevae.__main__ import main
-from facevae.data.face_set import FaceSet
 from facevae.imaging.alignment import locate
 from facevae.imaging.photo import open_photo
 from facevae.latents.diagnostics import LatentStatistics
-from facevae.models.vae import FaceVAE
-from facevae.training.runs import read_history, train
 from tests.conftest import QUIET, ROOT
 from tests.helpers import HARM, content, refused, snapshot
 from tests.unit.tiny_runs import EVERYTHING, TINY, failing

@@ -6,13 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from facevae.config import ModelConfig
-from facevae.data.face_set import FaceSet
+from facevae import FaceSet, FaceVAE, ModelConfig, read_history, train
 from facevae.latents.diagnostics import encoded
-from facevae.models.vae import FaceVAE
 from facevae.training.batches import MAX_WEIGHT, Batches, augmentation
 from facevae.training.rescaling import rescale, rescale_to_prior
-from facevae.training.runs import read_history, train
 from facevae.training.trainer import Diverged, learning_rate
 from tests.conftest import QUIET
 from tests.helpers import refused

@@ -1,7 +1,6 @@
 """Recipes and faces of the smallest runs, for the tests of training."""
 
-from facevae.config import ModelConfig, Recipe
-from facevae.data.face_set import FaceSet
+from facevae import FaceSet, ModelConfig, Recipe
 
 TINY = Recipe("tiny", "a test", ModelConfig(latents=4, channels=(4, 8), dropout=0.1),
               epochs=3, batch=16, flip=True, keep_every=2, schedule="constant")  # fmt: skip
