@@ -12,6 +12,7 @@ import pytest  # noqa: E402
 from facevae import FaceSet, ModelConfig, Recipe  # noqa: E402
 from facevae.data.synthetic import draw_faces  # noqa: E402
 from tests.helpers import write_faces  # noqa: E402
+from tests.unit import tiny_runs  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = Recipe("tiny", "a test", ModelConfig(latents=8, channels=(8, 16, 32), blocks=0),
@@ -24,24 +25,31 @@ def missing(reason: str) -> NoReturn:
     pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
 
 
-@pytest.fixture(scope="session")
-def drawn_faces(tmp_path_factory) -> FaceSet:
-    """300 drawn faces of 32×32 with their factors as labels, framing "face"."""
-    return _drawn(32, 300, tmp_path_factory)
+def drawn(size: int, count: int):
+    """A fixture: drawn faces with their factors as labels, framing "face"."""
+
+    @pytest.fixture(scope="session")
+    def faces(tmp_path_factory) -> FaceSet:
+        from facevae.data.prepare import prepare
+
+        folder = tmp_path_factory.mktemp("faces") / "drawn"
+        return prepare("synthetic", out=folder, size=size, count=count, progress=False)
+
+    return faces
 
 
-@pytest.fixture(scope="session")
-def small_faces(tmp_path_factory) -> FaceSet:
-    """120 drawn faces of 16×16, for many short runs."""
-    return _drawn(16, 120, tmp_path_factory)
+def trained(recipe: Recipe, faces: str):
+    """A fixture: the folder of a run on another fixture's faces; the model is in `best/`."""
 
+    @pytest.fixture(scope="session")
+    def run(request, tmp_path_factory) -> Path:
+        from facevae.training.runs import train
 
-@pytest.fixture(scope="session")
-def small_run(small_faces, tmp_path_factory) -> Path:
-    """The folder of the shortest run on `small_faces`."""
-    from tests.unit.tiny_runs import TINY as recipe
+        out = tmp_path_factory.mktemp("runs") / "run"
+        train(recipe, request.getfixturevalue(faces), out, **QUIET)
+        return out
 
-    return _trained(recipe, small_faces, tmp_path_factory)
+    return run
 
 
 @pytest.fixture(scope="session")
@@ -51,39 +59,16 @@ def grey_faces(tmp_path_factory) -> FaceSet:
     return write_faces(tmp_path_factory.mktemp("faces") / "grey", images, about)
 
 
-@pytest.fixture(scope="session")
-def tiny_run(drawn_faces, tmp_path_factory) -> Path:
-    """The folder of a run of a plain model on `drawn_faces`; the model is in `best/`."""
-    return _trained(TINY, drawn_faces, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def tiny_conditional_run(drawn_faces, tmp_path_factory) -> Path:
-    """The same with the conditions age and gender, given to encoder and decoder."""
-    recipe = TINY.with_settings(["model.conditions=age,gender"])
-    return _trained(recipe, drawn_faces, tmp_path_factory)
-
-
-@pytest.fixture(scope="session")
-def grey_run(grey_faces, tmp_path_factory) -> Path:
-    """A run on `grey_faces`: grey, not square, no labels, whole pictures."""
-    recipe = TINY.with_settings(["model.likelihood=bernoulli", "split_by=order"])
-    return _trained(recipe, grey_faces, tmp_path_factory)
-
-
-def _drawn(size: int, count: int, tmp_path_factory: pytest.TempPathFactory) -> FaceSet:
-    from facevae.data.prepare import prepare
-
-    folder = tmp_path_factory.mktemp("faces") / "drawn"
-    return prepare("synthetic", out=folder, size=size, count=count, progress=False)
-
-
-def _trained(recipe: Recipe, faces: FaceSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from facevae.training.runs import train
-
-    out = tmp_path_factory.mktemp("runs") / "run"
-    train(recipe, faces, out, **QUIET)
-    return out
+drawn_faces = drawn(32, 300)
+small_faces = drawn(16, 120)  # for many short runs
+small_run = trained(tiny_runs.TINY, "small_faces")  # the shortest
+tiny_run = trained(TINY, "drawn_faces")  # of a plain model
+# the same with conditions, given to encoder and decoder
+tiny_conditional_run = trained(TINY.with_settings(["model.conditions=age,gender"]), "drawn_faces")
+# grey, not square, no labels, whole pictures
+grey_run = trained(
+    TINY.with_settings(["model.likelihood=bernoulli", "split_by=order"]), "grey_faces"
+)
 
 
 @pytest.fixture(scope="session")
