@@ -11,10 +11,9 @@ import pytest  # noqa: E402
 
 from facevae import FaceSet, ModelConfig, Recipe  # noqa: E402
 from facevae.data.synthetic import draw_faces  # noqa: E402
-from tests.helpers import write_faces  # noqa: E402
+from tests.helpers import ROOT, write_faces  # noqa: E402
 from tests.unit import tiny_runs  # noqa: E402
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = Recipe("tiny", "a test", ModelConfig(latents=8, channels=(8, 16, 32), blocks=0),
               epochs=8, batch=16, lr=3e-3)  # fmt: skip
 QUIET = {"device": "cpu", "progress": False}

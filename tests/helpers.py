@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +18,7 @@ from PIL import Image
 
 from facevae.data.face_set import FaceSet
 
+ROOT = Path(__file__).resolve().parent.parent
 HARM = b"cos\nsystem\n(S'touch harm'\ntR."  # a pickle that makes a file called harm when loaded
 
 
@@ -44,10 +47,8 @@ def snapshot(folder: Path) -> dict[Path, bytes]:
 
 def content(folder: Path) -> dict[str, object]:
     """Each file's name → its bits; of the history and the checkpoint all but the minutes."""
-    readers = {
-        ".csv": lambda path: [*csv.DictReader(path.open())],
-        ".pt": partial(torch.load, weights_only=True),
-    }
+    readers = {".csv": lambda path: [*csv.DictReader(path.open())],
+               ".pt": partial(torch.load, weights_only=True)}  # fmt: skip
     files = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     return {n: flat(readers.get(p.suffix, Path.read_bytes)(p)) for n, p in files.items()}
 
@@ -59,6 +60,12 @@ def flat(value: object) -> object:
     if isinstance(value, list):
         return [flat(one) for one in value]
     return value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
+
+
+def python(*words: object, **options: Any) -> subprocess.CompletedProcess:
+    """Python in a process of its own, in the checkout."""
+    options = {"capture_output": True, "text": True, "cwd": ROOT} | options
+    return subprocess.run([sys.executable, *map(str, words)], **options)
 
 
 def one_sentence(said: str, words: str) -> None:

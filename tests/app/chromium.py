@@ -1,7 +1,5 @@
 """Chromium and folders as sites, for the tests of the page and the scripts that measure it."""
 
-from __future__ import annotations
-
 import functools
 import shutil
 import threading
@@ -9,12 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserType
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -34,8 +28,8 @@ def serving(folder: Path | str) -> Iterator[str]:
             server.shutdown()
 
 
-def launched(chromium: BrowserType, *options: str) -> Browser:
-    """The system's Chromium."""
+def launched(chromium, *options: str):
+    """The system's Chromium: Playwright's kind of browser → a browser."""
     found = shutil.which("chromium")
     return chromium.launch(executable_path=found, args=["--no-sandbox", *options])
 

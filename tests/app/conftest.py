@@ -42,6 +42,12 @@ def studios(request) -> Callable[[str], Studio]:
     return cache(lambda name: Studio.load(folder(name)))
 
 
+@pytest.fixture(scope="module")
+def studio(request, studios) -> Studio:
+    """Of the MODEL that a file of tests names."""
+    return studios(request.module.MODEL)
+
+
 @pytest.fixture(scope="session")
 def read(studios) -> Callable[[str, str], Face]:
     """A model's name and a portrait's → the face, as the app reads it."""

@@ -71,6 +71,13 @@ def slide(page, selector: str, *values: float) -> None:
     )
 
 
+def asked_of(page) -> list[str]:
+    """The functions of the server that the page asks from now on."""
+    asked = []
+    page.on("request", lambda one: "component_server" in one.url and asked.append(one.url))
+    return asked
+
+
 def drag(page, selector: str, start: tuple[float, float], end: tuple[float, float]) -> None:
     """Drag over an element, from and to shares of its width and height."""
     box = page.locator(selector).bounding_box()

@@ -4,15 +4,11 @@ Live elements post to /component_server and get their answer at once; a program'
 /queue/join, and its answer comes on the stream of /queue/data.
 """
 
-from __future__ import annotations
-
 import asyncio
-import base64
 import json
 import secrets
 from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -76,11 +72,6 @@ class PageClient:
         """The path of an uploaded file on the server."""
         files = {"files": ("photo.png", photo, "image/png")}
         return self.post("upload", files=files).json()[0]
-
-
-def data_uri(photo: bytes | Path) -> str:
-    content = photo if isinstance(photo, bytes) else photo.read_bytes()
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def awaited(coroutine: Coroutine) -> Any:

@@ -10,12 +10,7 @@ from tests.app import moves as m
 
 pytestmark = pytest.mark.browser
 SHOWN = "face-ages strip-player canvas"
-AGES = "document.querySelector('face-ages')"
-
-
-@pytest.fixture(scope="module")
-def studio(studios):
-    return studios("plain")
+MODEL, AGES = "plain", "document.querySelector('face-ages')"
 
 
 def at(page, years: int) -> np.ndarray:

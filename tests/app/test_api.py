@@ -22,18 +22,14 @@ from tests.helpers import encoded, one_sentence, refused
 
 README = Path(app.__file__).with_name("README.md")
 HOPPER, COLLINS = map(handle_file, m.PORTRAITS)
+MODEL = "conditional"
 NAMES = ["/morph", "/edit", "/age", "/sample", "/attributes"]
 
 
 @pytest.fixture(scope="module")
 def client(urls, tmp_path_factory):
     folder = tmp_path_factory.mktemp("answers")
-    return Client(urls("conditional"), verbose=False, download_files=str(folder))
-
-
-@pytest.fixture(scope="module")
-def studio(studios):
-    return studios("conditional")
+    return Client(urls(MODEL), verbose=False, download_files=str(folder))
 
 
 def same(a, b: Image.Image) -> bool:
@@ -53,7 +49,7 @@ def test_every_endpoint_is_documented_with_types(client):
 
 
 def test_the_answers_are_the_studios_own(client, studio, read):
-    hopper, collins = (read("conditional", who) for who in (m.HOPPER, m.COLLINS))
+    hopper, collins = (read(MODEL, who) for who in (m.HOPPER, m.COLLINS))
     between = client.predict(HOPPER, COLLINS, 0.25, 1, api_name="/morph")
     assert same(between, studio.morph(hopper, collins, 0.25, size=HEIGHT))
     wanted = {"Smiling": 1, "Eyeglasses": 0.5}
@@ -118,7 +114,7 @@ def test_the_readmes_example_runs_as_it_stands(urls, tmp_path, monkeypatch):
         (tmp_path / name).write_bytes(Path(portrait).read_bytes())
     monkeypatch.chdir(tmp_path)
     known = {}
-    exec(code.replace("http://127.0.0.1:7860", urls("conditional")), known)
+    exec(code.replace("http://127.0.0.1:7860", urls(MODEL)), known)
     with Image.open(known["aged"]) as picture:
         assert picture.size == Image.open(m.PORTRAITS[0]).size
 
@@ -132,7 +128,7 @@ def test_agents_are_told_the_same_tools(urls):
             [name] = [tool.name for tool in tools if tool.name.endswith("attributes")]
             return tools, await session.call_tool(name, {})
 
-    tools, answer = awaited(ask(f"{urls('conditional')}gradio_api/mcp/"))
+    tools, answer = awaited(ask(f"{urls(MODEL)}gradio_api/mcp/"))
     by_name = {tool.name: tool for tool in tools}
     assert sorted(by_name) == sorted(name[1:] for name in NAMES)
     assert "another age" in by_name["age"].description

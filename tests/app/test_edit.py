@@ -13,11 +13,6 @@ MODEL = "conditional"  # with gender as a condition, and directions for its labe
 
 
 @pytest.fixture(scope="module")
-def studio(studios):
-    return studios(MODEL)
-
-
-@pytest.fixture(scope="module")
 def face(read):
     return read(MODEL, m.COLLINS)
 
@@ -32,13 +27,13 @@ def untouched(page) -> None:
 
 
 def test_a_slider_starts_at_what_the_model_reads_and_its_last_value_wins(page, studio, face):
-    first, asked = m.pixels(page, m.AFTER), []
+    first = m.pixels(page, m.AFTER)
     assert m.near(first, studio.edit(face, {}, size=HEIGHT))
     starts = {"Male": 2 * face.readings["Male"] - 1, "Smiling": 0}  # a condition, a direction
     for name, own in starts.items():
         shown = float(page.locator(f"#edit-{name}").input_value())
         assert shown == pytest.approx(own, abs=0.026)  # half a step of 0.05
-    page.on("request", lambda request: "component_server" in request.url and asked.append(request))
+    asked = m.asked_of(page)
     m.slide(page, "#edit-Smiling", *np.linspace(1, -1.5, 25))
     last, wanted = m.settled(page, m.AFTER), {"Smiling": -1.5}
     assert m.near(last, studio.edit(face, wanted, size=HEIGHT)) and not m.near(last, first, 0.5)

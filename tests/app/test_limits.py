@@ -9,7 +9,7 @@ import pytest
 import app
 from facevae.ui import server, session
 from tests.app import moves as m
-from tests.app.page_client import API, PageClient, Refused, awaited, data_uri
+from tests.app.page_client import API, PageClient, Refused, awaited
 from tests.helpers import encoded
 
 COLLINS = session.PORTRAITS["Eileen Collins"].read_bytes()
@@ -40,9 +40,10 @@ FILM = AGED | {"kind": "GIF", "seconds": 1, "height": 160, "job": "1"}
 PAIR = {"faces": ["Grace Hopper", "Eileen Collins"]}
 ASKED = {  # tag and function → requests that are no photo, out of bounds, half of one, foreign …
     "face-editor add": [
-        {"photo": data_uri(encoded(m.WHITE, "PNG"))}, {"photo": data_uri(b"\x89PNG\r\n\x1a\n no")},
-        {"photo": ""}, {"photo": "base64,%%%"}, {"origin": {"portrait": "../../etc/passwd"}},
-        {"origin": {"draw": 10**40}}, {"origin": {"spot": {"index": 10**9}}},
+        {"photo": session.data_uri(encoded(m.WHITE, "PNG"))}, {"photo": ""},
+        {"photo": session.data_uri(b"\x89PNG\r\n\x1a\n no")}, {"photo": "base64,%%%"},
+        {"origin": {"portrait": "../../etc/passwd"}}, {"origin": {"draw": 10**40}},
+        {"origin": {"spot": {"index": 10**9}}},
     ],
     "face-editor redraw": [
         EDIT | {"strengths": {"Smilling": 1}}, EDIT | {"strengths": {"Smiling": "much"}},
@@ -171,9 +172,7 @@ def test_what_is_over_the_limit_is_refused_however_it_is_sent(url, client, uploa
 
 @pytest.mark.parametrize(("seconds", "status", "words"), [(0, 400, server.WRONG),
                                                           (60, 408, "send it again")])  # fmt: skip
-def test_who_stops_sending_is_let_go_and_a_bug_is_one_line_in_the_log(
-    seconds, status, words, capfd
-):
+def test_who_stops_sending_is_let_go_and_a_bug_is_a_line_of_the_log(seconds, status, words, capfd):
     sent = []
 
     async def receive():

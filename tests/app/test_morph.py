@@ -14,9 +14,7 @@ POSITION = "document.querySelector('face-morph strip-player').position"
 PADS = "document.querySelector('morph-pad')"
 
 
-def test_the_strip_leads_from_one_face_to_the_other_and_asks_the_server_for_nothing(
-    visit, read, tmp_path
-):
+def test_the_strip_leads_from_face_to_face_and_asks_the_server_for_nothing(visit, read, tmp_path):
     page, requests = visit(), []
     m.named(page, "first", "Grace Hopper")
     m.named(page, "second", "Eileen Collins")

@@ -9,13 +9,9 @@ from tests.app import moves as m
 pytestmark = pytest.mark.browser
 
 
-def tabs(page) -> list[str]:
-    return page.get_by_role("tab").all_inner_texts()
-
-
 def test_a_model_of_labelled_faces_has_a_slider_for_each_label(visit, studios):
     page = visit("plain", "Edit")
-    assert tabs(page) == ["Morph", "Edit", "Age", "Explore", "Learn"]
+    assert page.get_by_role("tab").all_inner_texts() == ["Morph", "Edit", "Age", "Explore", "Learn"]
     sliders = page.locator("face-editor .attribute input").all()
     attributes = {f"edit-{name}" for name in studios("plain").attributes}
     assert {one.get_attribute("id") for one in sliders} == attributes
@@ -28,7 +24,7 @@ def test_a_model_of_labelled_faces_has_a_slider_for_each_label(visit, studios):
 
 def test_a_grey_model_of_whole_pictures_begins_with_samples(visit, studios):
     page = visit("grey")
-    assert tabs(page) == ["Morph", "Explore", "Learn"]
+    assert page.get_by_role("tab").all_inner_texts() == ["Morph", "Explore", "Learn"]
     m.named(page, "first", "Nobody")
     assert m.place(page, "first").get_by_role("button", name="Grace Hopper").count() == 0
     assert page.get_by_role("button", name="Photo", exact=True).is_hidden()
@@ -51,7 +47,7 @@ def test_a_grey_model_of_whole_pictures_begins_with_samples(visit, studios):
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_nothing_sticks_out(visit, model, size):
     page = visit(model, size=size, scheme="dark")
-    for tab in tabs(page):
-        page.get_by_role("tab", name=tab).click()
+    for tab in page.get_by_role("tab").all():
+        tab.click()
         page.wait_for_timeout(300)
-        assert m.fits(page), tab
+        assert m.fits(page), tab.inner_text()

@@ -9,10 +9,10 @@ from PIL import Image
 import app
 from facevae import CannotDo
 from facevae.ui.server import WRONG, Worker
-from facevae.ui.session import FORGOTTEN, MAX_FACES, PORTRAITS, Added, Origin, Session
-from tests.app.page_client import PageClient, Refused, awaited, data_uri
+from facevae.ui.session import FORGOTTEN, MAX_FACES, PORTRAITS, Added, Origin, Session, data_uri
+from tests.app.page_client import PageClient, Refused, awaited
 
-PHOTO = data_uri(PORTRAITS["Grace Hopper"])
+PHOTO = data_uri(PORTRAITS["Grace Hopper"].read_bytes())
 DRAWN = Added(origin=Origin(draw=7))
 
 
@@ -75,11 +75,9 @@ def test_a_worker_does_one_thing_at_a_time_in_turn():
     assert awaited(all_of_them()) == [1, 2, 3] and seen == [0, 0, 1, 1, 2, 2]
 
 
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [(CannotDo("no face was found"), "no face was found"), (ValueError("/home/jane.png"), WRONG)],
-    ids=["refused", "a bug"],
-)
+@pytest.mark.parametrize(("error", "said"), [
+    (CannotDo("no face was found"), "no face was found"), (ValueError("/home/jane.png"), WRONG),
+], ids=["refused", "a bug"])  # fmt: skip
 def test_a_refusal_is_said_and_a_bug_is_noted_without_its_words(error, said, capfd):
     def fails(request: int) -> None:
         raise error

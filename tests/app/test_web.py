@@ -13,10 +13,9 @@ from PIL import Image
 
 from facevae import Studio, web
 from facevae.imaging.photo import open_photo
-from facevae.ui.session import HEIGHT
+from facevae.ui.session import HEIGHT, data_uri
 from tests.app import moves as m
 from tests.app.chromium import camera, launched, serving
-from tests.app.page_client import data_uri
 from tests.helpers import encoded
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -152,11 +151,8 @@ def test_a_hostile_link_or_photo_does_nothing(exported, visit):
     strengths = {script: 1, "Smiling": 1e99, "__proto__": {"hit": 1}}
     page = visit(face={"portrait": script}, strengths=strengths)
     page.evaluate("document.body.append(make('script', {text: 'window.hit = 1'}))")
-    broken, tiny = (
-        "data:image/png;base64,AAAA",
-        data_uri(encoded(np.zeros((9, 9), np.uint8), "PNG")),
-    )
-    for photo in (broken, tiny, "data:image/svg+xml,<svg onload='hit = 1'/>"):
+    tiny = data_uri(encoded(np.zeros((9, 9), np.uint8), "PNG"))
+    for photo in ("data:image/png;base64,AAAA", tiny, "data:image/svg+xml,<svg onload='hit = 1'/>"):
         assert page.evaluate(KEPT, {"photo": photo, "asks": []})["error"]
     assert page.evaluate("window.hit") is None
 
@@ -220,18 +216,11 @@ def open_edit(watch, urls):
     return open_page
 
 
-def asked_of(page) -> list[str]:
-    """The functions of the server that the page asks from now on."""
-    asked = []
-    page.on("request", lambda r: asked.append(r.url) if "component_server" in r.url else None)
-    return asked
-
-
 def test_the_apps_tab_draws_by_itself(exported, open_edit, studios):
     studio, page = studios("shipped"), open_edit(exported)
     web.check(exported, studio)
     page.wait_for_function("Boolean(window.answerInTab)")
-    asked = asked_of(page)
+    asked = m.asked_of(page)
     for strength in np.linspace(-0.9, 0.9, 30):  # the server draws until the tab has the face
         asked.clear()
         before = m.settled(page, m.AFTER)
@@ -247,9 +236,8 @@ def test_the_apps_tab_draws_by_itself(exported, open_edit, studios):
     assert asked == [] and np.abs(shown - m.levels(wanted)).max() <= 2
 
 
-def test_a_changed_file_is_refused_and_a_server_answers_where_the_tab_cannot(
-    exported, browser, open_edit, studios, tmp_path
-):
+def test_a_changed_file_is_refused(exported, browser, open_edit, studios, tmp_path):
+    """By a program, by the page, and by an app's tab, for which the server answers then."""
     shutil.copytree(exported, tmp_path / "dist")
     with open(tmp_path / "dist" / "networks" / "decoder.onnx.packed", "ab") as changed:
         changed.write(b"0")
@@ -262,7 +250,7 @@ def test_a_changed_file_is_refused_and_a_server_answers_where_the_tab_cannot(
         page.get_by_text("could not start").wait_for(timeout=60_000)
     page = open_edit(tmp_path / "dist")
     page.wait_for_timeout(5000)
-    asked, before = asked_of(page), m.settled(page, m.AFTER)
+    asked, before = m.asked_of(page), m.settled(page, m.AFTER)
     m.slide(page, "#edit-Eyeglasses", 1)
     m.changed(page, m.AFTER, before)
     assert asked and not page.evaluate("Boolean(window.answerInTab)")

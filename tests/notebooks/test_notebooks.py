@@ -2,13 +2,12 @@
 
 import os
 import re
-import subprocess
-import sys
 
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
 
+from tests.helpers import python
 from tests.scripts.run_notebooks import NOTEBOOKS, ROOT, execute, solved, source_hash, tagged
 
 MAX_BYTES = 3_000_000
@@ -61,10 +60,8 @@ def test_the_first_cells_are_one_and_find_the_package_or_say_what_to_do(tmp_path
     code = first + "\nimport facevae\nprint(facevae.__file__)"
     bare = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     for folder in (ROOT, ROOT / "notebooks", tmp_path):
-        done = subprocess.run(
-            [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True,
-            env=bare | {"FACEVAE_HOME": str(tmp_path / "nowhere")},
-        )  # fmt: skip
+        home = {"FACEVAE_HOME": str(tmp_path / "nowhere")}
+        done = python("-c", code, cwd=folder, env=bare | home)
         if folder == tmp_path:
             assert done.returncode and "clone the repository" in done.stderr.splitlines()[-1]
         else:
@@ -81,8 +78,7 @@ def test_runs_in_the_small_budget_with_its_solutions(path, tmp_path, monkeypatch
     monkeypatch.setenv("FACEVAE_BUDGET", "small")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     options = ["--nbmake", "--nbmake-kernel=python3", "--nbmake-timeout=300"]
-    command = [sys.executable, "-m", "pytest", *options, "--rootdir", tmp_path, copy]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    done = python("-m", "pytest", *options, "--rootdir", tmp_path, copy, cwd=tmp_path)
     assert done.returncode == 0, done.stdout  # it holds the cell that failed, and why
 
 

@@ -1,7 +1,5 @@
 """How fast things are: `python tests/scripts/bench.py > assets/benchmarks.md` (minutes)."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import os
@@ -17,7 +15,6 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import facevae
 from facevae.imaging.images import save_animation
 from facevae.ui.session import PORTRAITS

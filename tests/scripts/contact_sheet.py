@@ -4,8 +4,6 @@ Edits at four strengths, ages, morphs and samples of a studio: of the two public
 and of drawn faces, so that they may be published, or of a prepared folder's, for your own eyes.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from itertools import chain
@@ -15,7 +13,6 @@ import torch
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from facevae import Face, Studio, load_faces
 from facevae.imaging.alignment import FRAMINGS
 from facevae.imaging.images import tile

@@ -6,8 +6,6 @@ looked for in those that open. Every outcome must be a crop or one sentence for 
 else is printed and ends with exit 1. It takes about ten minutes on a core.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import functools

@@ -6,8 +6,6 @@ for a file to be in the middle of its writing. The same command then runs to its
 leaves must have the bits of an uninterrupted run, but for the minutes. Five minutes.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import random

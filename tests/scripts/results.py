@@ -17,21 +17,18 @@ from functools import cache, partial
 from itertools import product
 from pathlib import Path
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parents[2])
-)  # the checkout, wherever it is run from
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from PIL import Image  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # wherever it is run from
+import numpy as np
+import torch
+from PIL import Image
+from torch.nn import functional as F
 
-import facevae  # noqa: E402
-from facevae import FaceVAE, load_faces  # noqa: E402
-from facevae.evaluation.classifier import EvaluationClassifier  # noqa: E402
-from facevae.evaluation.edits import evaluate_studio  # noqa: E402
-from facevae.imaging.alignment import FRAMINGS  # noqa: E402
-from facevae.latents.diagnostics import by_kl, encoded  # noqa: E402
-from facevae.latents.directions import METHODS  # noqa: E402
+import facevae
+from facevae.evaluation.classifier import EvaluationClassifier
+from facevae.evaluation.edits import evaluate_studio
+from facevae.imaging.alignment import FRAMINGS
+from facevae.latents.diagnostics import by_kl, encoded
+from facevae.latents.directions import METHODS
 
 PAGE = Path("assets/results.md")
 ARCHIVES = {"utkface": "UTKFace.tar", "folders": "GENKI4K.tar", "celeba": "celeba.tar",
@@ -122,14 +119,14 @@ def edits(name: str, out: Path) -> None:
             studio = facevae.Studio.load(out / name / "best")
             verb = "edit" if method in METHODS else "age"
             setattr(studio, verb, partial(getattr(studio, verb), method=method))
-            faces = load_faces(out / name / "faces")
+            faces = facevae.load_faces(out / name / "faces")
             found = evaluate_studio(studio, _classifier(out / labelled / "faces"), faces)
             path.write_text(json.dumps(found, indent=1), "utf-8")
 
 
 @cache
 def _classifier(faces: Path) -> EvaluationClassifier:
-    return EvaluationClassifier(load_faces(faces))
+    return EvaluationClassifier(facevae.load_faces(faces))
 
 
 def edit_rows(name: str, out: Path) -> tuple[list[list[str]], list[list[str]]]:
@@ -155,7 +152,8 @@ def latents(name: str, out: Path, strongest: int = 8) -> list[list[str]]:
     """What the strongest latents of a row change from −2.5 to 2.5 deviations about the mean."""
     if not (out / name / "figures.json").is_file():
         return []
-    model, faces = FaceVAE.from_pretrained(out / name / "best"), load_faces(out / name / "faces")
+    model = facevae.FaceVAE.from_pretrained(out / name / "best")
+    faces = facevae.load_faces(out / name / "faces")
     q = encoded(model, faces, faces.split()["train"])
     mean, std, kl = q.mean.mean(0), q.mean.std(0), q.kl_per_latent()
     found = []

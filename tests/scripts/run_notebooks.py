@@ -6,8 +6,6 @@ A cell tagged `blank` is run with the code of the folded solution below it; the 
 blank. `tests/notebooks` fails when the code and the hash in the metadata no longer agree.
 """
 
-from __future__ import annotations
-
 import argparse
 import base64
 import copy

@@ -8,8 +8,6 @@ With `--sliders` each visitor is a tab of Chromium in which a slider moves, and 
 app is printed; with `--web dist` as well, of an app whose visitors draw by themselves.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import random
@@ -29,7 +27,6 @@ from gradio_client import Client, handle_file
 from PIL import Image, ImageOps
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from facevae import Studio
 from facevae.ui.session import HEIGHT, PORTRAITS
 from tests.app.chromium import launched

@@ -219,7 +219,7 @@ def test_labels_are_the_faces_own_where_they_are_known_else_what_was_read(drawn_
         readings(drawn_faces, classifier, ("Smiling",))
 
 
-def test_stages_1_and_2_run_from_faces_without_the_labels_to_a_studio(
+def test_both_stages_run_from_faces_without_labels_to_a_studio(
     drawn_faces, classifier, model, tmp_path
 ):
     """The README's commands: the classifier lies in best/ before stage 1 begins."""

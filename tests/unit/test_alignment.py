@@ -75,19 +75,15 @@ def test_what_is_no_face_is_refused_with_the_reason(eyes, words):
         locate(Image.linear_gradient("L").convert("RGB"), eyes=eyes)
 
 
-def test_a_face_that_is_partly_outside_the_photo_is_told(photos):
+def test_a_face_that_is_partly_outside_the_photo_or_behind_a_hand_is_told(photos):
+    """The hand: four rounded bars over the mouth of a portrait."""
     for photo in photos:
         located = locate(photo)
         left = int(located.alignment.to_pixels(np.array([0.3, 0.5]))[0])
         part = photo.crop((left, 0, *photo.size))
         assert located.warning(photo) == ""
         one_sentence(locate(part).warning(part), "of the face lies outside the photo")
-
-
-def test_a_hand_before_the_face_is_told(photos):
-    """Five fingers over the mouth of a portrait: four rounded bars and a thumb across."""
-    for photo in photos:
-        (x, y), side = locate(photo).points[3:].mean(0), locate(photo).alignment.side
+        (x, y), side = located.points[3:].mean(0), located.alignment.side
         covered, hand = photo.copy(), (205, 150, 120)
         draw = ImageDraw.Draw(covered)
         for k in range(4):

@@ -12,8 +12,7 @@ from scipy.io import savemat
 from facevae import cli
 from facevae.__main__ import main
 from facevae.data.synthetic import draw_faces
-from tests.conftest import ROOT
-from tests.helpers import encoded, one_sentence, snapshot
+from tests.helpers import ROOT, encoded, one_sentence, snapshot
 from tests.unit.archive_files import folder_of
 
 PHOTO = str(ROOT / "assets" / "portraits" / "grace_hopper.jpg")
@@ -80,15 +79,11 @@ def test_bad_commands(command, words, places, tmp_path, monkeypatch, capsys):
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".gif", ".png", ".safetensors")]
 
 
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [(RuntimeError("can't allocate 9 bytes"), "not enough memory"),
-     (MemoryError(), "not enough memory"), (KeyboardInterrupt("add --resume"), "--resume")],
-    ids=["of torch", "of Python", "interrupted"],
-)  # fmt: skip
-def test_a_stop_is_said_in_words_and_a_fault_of_ours_is_not_hidden(
-    error, words, monkeypatch, capsys
-):
+@pytest.mark.parametrize(("error", "words"), [
+    (RuntimeError("can't allocate 9 bytes"), "not enough memory"),
+    (MemoryError(), "not enough memory"), (KeyboardInterrupt("add --resume"), "--resume"),
+], ids=["of torch", "of Python", "interrupted"])  # fmt: skip
+def test_a_stop_is_said_in_words_and_our_fault_is_not_hidden(error, words, monkeypatch, capsys):
     def fails(folder):
         raise error
 
@@ -135,11 +130,10 @@ def test_run_goes_all_the_way_and_does_nothing_twice(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("recipe", "kind"),
-    [("morph-utkface", "utkface"), ("smile", "folders"), ("attributes-celeba", "celeba"),
-     ("aging", "utkface")],
-)  # fmt: skip
+@pytest.mark.parametrize(("recipe", "kind"), [
+    ("morph-utkface", "utkface"), ("smile", "folders"), ("attributes-celeba", "celeba"),
+    ("aging", "utkface"),
+])  # fmt: skip
 def test_run_takes_the_recipe_of_each_source(recipe, kind, tmp_path):
     archive, out = source_of(kind, tmp_path / "photos"), tmp_path / "run"
     assert main(["run", recipe, "--archive", str(archive), "--out", str(out), *SMALL]) == 0
@@ -180,13 +174,12 @@ def test_an_export_draws_faces(places, tmp_path, capsys):
     assert np.abs(without - with_it).mean() > 1
 
 
-@pytest.mark.parametrize(
-    ("command", "columns", "rows"),
-    [(["reconstruct", PHOTO, PHOTO], 2, 2), (["edit", PHOTO, "--set", "Smiling=1"], 1, 1),
-     (["morph", PHOTO, PHOTO, "--steps", "4"], 4, 1), (["edit", PHOTO, PHOTO], 1, 2),
-     (["age", PHOTO, "--years", "20", "50", "80"], 3, 1),
-     (["age", PHOTO, PHOTO, "--years", "20", "50", "80"], 3, 2)],
-)  # fmt: skip
+@pytest.mark.parametrize(("command", "columns", "rows"), [
+    (["reconstruct", PHOTO, PHOTO], 2, 2), (["edit", PHOTO, "--set", "Smiling=1"], 1, 1),
+    (["morph", PHOTO, PHOTO, "--steps", "4"], 4, 1), (["edit", PHOTO, PHOTO], 1, 2),
+    (["age", PHOTO, "--years", "20", "50", "80"], 3, 1),
+    (["age", PHOTO, PHOTO, "--years", "20", "50", "80"], 3, 2),
+])  # fmt: skip
 def test_photos_give_a_strip_or_a_sheet(command, columns, rows, places, tmp_path):
     out = tmp_path / "sheet.png"
     assert main([*command, "-o", str(out), "--model", places["RUN"], "--size", "32"]) == 0

@@ -13,33 +13,26 @@ def condition(**has):
     return torch.tensor([[float(has.get(name, 0.0)) for name in NAMES]])
 
 
-@pytest.mark.parametrize(
-    ("wanted", "has", "expected"),
-    [
-        ({"Smiling": 0}, {"Smiling": 0.25}, {"Smiling": 0.25}),
-        ({"Smiling": 0.5}, {"Smiling": 0.5}, {"Smiling": 0.75}),
-        ({"Smiling": -0.5}, {"Smiling": 0.5}, {"Smiling": 0.25}),
-        ({"Blond_Hair": 1}, {"Black_Hair": 1}, {"Blond_Hair": 1}),
-        ({"Blond_Hair": 0.5}, {"Black_Hair": 1}, {"Blond_Hair": 0.5, "Black_Hair": 0.5}),
-        ({"Black_Hair": 1}, {"Bald": 1}, {"Black_Hair": 1}),
-        ({"Bald": 1}, {"Bangs": 1, "Black_Hair": 1}, {"Bald": 1}),
-        ({"Bangs": 1}, {"Bald": 1}, {"Bangs": 1}),
-        ({"Mustache": 1}, {}, {"Mustache": 1, "Beard": 1}),
-        ({"Beard": -1}, {"Beard": 1, "Mustache": 1}, {}),
-        ({"Male": 1}, {"Heavy_Makeup": 1}, {"Male": 1}),
-        ({"Male": -1}, {"Male": 1, "Beard": 1, "Mustache": 1, "Bald": 1}, {}),
-        ({"Male": -1, "Beard": 1}, {"Male": 1}, {"Beard": 1}),
-        ({"Bald": 1, "Bangs": 0.5}, {}, {"Bald": 1, "Bangs": 0.5}),
-        ({"age": 0.5}, {"age": 0.25, "Smiling": 1}, {"age": 0.5, "Smiling": 1}),
-        (
-            {"age": 0.05},
-            {"Beard": 1, "Bald": 0.25, "Male": 1},
-            {"age": 0.05, "Bald": 0.25, "Male": 1},
-        ),
-        ({"age": 0.15}, {"Beard": 1}, {"age": 0.15, "Beard": 1}),
-        ({"age": 0.05, "Beard": 1}, {}, {"age": 0.05, "Beard": 1}),
-    ],
-)
+@pytest.mark.parametrize(("wanted", "has", "expected"), [
+    ({"Smiling": 0}, {"Smiling": 0.25}, {"Smiling": 0.25}),
+    ({"Smiling": 0.5}, {"Smiling": 0.5}, {"Smiling": 0.75}),
+    ({"Smiling": -0.5}, {"Smiling": 0.5}, {"Smiling": 0.25}),
+    ({"Blond_Hair": 1}, {"Black_Hair": 1}, {"Blond_Hair": 1}),
+    ({"Blond_Hair": 0.5}, {"Black_Hair": 1}, {"Blond_Hair": 0.5, "Black_Hair": 0.5}),
+    ({"Black_Hair": 1}, {"Bald": 1}, {"Black_Hair": 1}),
+    ({"Bald": 1}, {"Bangs": 1, "Black_Hair": 1}, {"Bald": 1}),
+    ({"Bangs": 1}, {"Bald": 1}, {"Bangs": 1}),
+    ({"Mustache": 1}, {}, {"Mustache": 1, "Beard": 1}),
+    ({"Beard": -1}, {"Beard": 1, "Mustache": 1}, {}),
+    ({"Male": 1}, {"Heavy_Makeup": 1}, {"Male": 1}),
+    ({"Male": -1}, {"Male": 1, "Beard": 1, "Mustache": 1, "Bald": 1}, {}),
+    ({"Male": -1, "Beard": 1}, {"Male": 1}, {"Beard": 1}),
+    ({"Bald": 1, "Bangs": 0.5}, {}, {"Bald": 1, "Bangs": 0.5}),
+    ({"age": 0.5}, {"age": 0.25, "Smiling": 1}, {"age": 0.5, "Smiling": 1}),
+    ({"age": 0.05}, {"Beard": 1, "Bald": 0.25, "Male": 1}, {"age": 0.05, "Bald": 0.25, "Male": 1}),
+    ({"age": 0.15}, {"Beard": 1}, {"age": 0.15, "Beard": 1}),
+    ({"age": 0.05, "Beard": 1}, {}, {"age": 0.05, "Beard": 1}),
+])  # fmt: skip
 def test_what_is_wanted_takes_along_what_excludes_it(wanted, has, expected):
     before = condition(**has)
     result = changed(NAMES, before, wanted)[0]

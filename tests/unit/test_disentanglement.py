@@ -13,13 +13,9 @@ FACTORS["gender"] = RNG.integers(0, 2, N)
 IDENTITY = np.stack(list(FACTORS.values()), axis=1) * [1, -2, 3, 0.5, 4]  # scale is no matter
 ROTATION = np.linalg.qr(RNG.normal(size=(K, K)))[0]
 NOISE = RNG.normal(size=(N, K))
-CODES = {
-    "identity": IDENTITY,
-    "rotated": (IDENTITY - IDENTITY.mean(0)) / IDENTITY.std(0) @ ROTATION,
-    "doubled": np.concatenate([IDENTITY, IDENTITY], axis=1),
-    "noise": NOISE,
-    "zeros": np.zeros((N, K)),
-}
+CODES = {"identity": IDENTITY, "noise": NOISE, "zeros": np.zeros((N, K)),
+         "rotated": (IDENTITY - IDENTITY.mean(0)) / IDENTITY.std(0) @ ROTATION,
+         "doubled": np.concatenate([IDENTITY, IDENTITY], axis=1)}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

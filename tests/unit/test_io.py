@@ -114,7 +114,8 @@ def settings(**changes):
 
 
 gone, nothing = Path.unlink, "holds no statistics of training faces"
-MODEL = {  # what is done to a file → what is said
+GUIDE = "python -m facevae classifier"
+CASES = {  # a file, what is done to it, what is said
     "no weights": ("model.safetensors", gone, "model.safetensors"),
     "a pickle": ("model.safetensors", written(HARM), ""),
     "a header of a terabyte": (
@@ -133,35 +134,30 @@ MODEL = {  # what is done to a file → what is said
     "no edit decoder": (
         "config.json", settings(hold=True, conditions=["age"], condition_encoder=False),
         "edits.json"),
-}  # fmt: skip
-STATISTICS = {
     "no tensors": ("studio.safetensors", gone, "studio.safetensors"),
     "cut tensors": ("studio.safetensors", lambda path: os.truncate(path, 99), nothing),
     "no labels": ("studio.json", gone, "studio.json"),
     "a list for statistics": ("studio.json", written(b"[]"), nothing),
     "a later format": ("studio.json", settings(format=9), "is not of format 1"),
     "a label more": ("studio.json", settings(labels=[*LABELS, "a"]), "do not fit its labels"),
-}
-CLASSIFIER = {
-    "no names": ("classifier.json", gone, "python -m facevae classifier"),
-    "a format of later": ("classifier.json", settings(format=99), "python -m facevae classifier"),
-    "a list for names": ("classifier.json", written(b"[1, 2]"), "python -m facevae classifier"),
-    "no file of tensors": ("classifier.safetensors", written(b"a"), "python -m facevae classifier"),
-}
+    "no names": ("classifier.json", gone, GUIDE),
+    "a format of later": ("classifier.json", settings(format=99), GUIDE),
+    "a list for names": ("classifier.json", written(b"[1, 2]"), GUIDE),
+    "no file of tensors": ("classifier.safetensors", written(b"a"), GUIDE),
+}  # fmt: skip
+READERS = {"config": FaceVAE.from_pretrained, "model": FaceVAE.from_pretrained,
+           "studio": LatentStatistics.load, "classifier": AttributeClassifier.load}  # fmt: skip
 
 
-@pytest.mark.parametrize("case", MODEL | STATISTICS | CLASSIFIER)
-def test_foreign_and_broken_folders(case, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("file", "harm", "words"), CASES.values(), ids=CASES)
+def test_foreign_and_broken_folders(file, harm, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     FaceVAE(SMALL).save_pretrained(tmp_path)
     tiny_statistics(SMALL, "head").save(tmp_path)
     tiny_classifier().save(tmp_path)
-    readers = [(MODEL, FaceVAE.from_pretrained), (STATISTICS, LatentStatistics.load),
-               (CLASSIFIER, AttributeClassifier.load)]  # fmt: skip
-    ((cases, read),) = (one for one in readers if case in one[0])
-    name, harm, words = cases[case]
+    read = READERS[file.partition(".")[0]]
     read(tmp_path)
-    harm(tmp_path / name)
+    harm(tmp_path / file)
     with refused(NotAModel, "holds no", words):
         read(tmp_path)
     assert not (tmp_path / "harm").exists()

@@ -161,9 +161,8 @@ def test_a_confounded_attribute_leaks_but_not_when_balanced_over_its_cause(world
         ("mean",), ("balanced", ["Smiling"]), ("balanced", ["Male", "Smiling"])))  # fmt: skip
     # P(male | beard) − P(male | none) is 0.9 − 0.37: the mean takes along 0.53 of what male adds
     assert leaky.vector[1].item() / leaky.vector[0].item() == pytest.approx(0.53 * 4 / 2, abs=0.1)
-    assert (
-        cosine(other.vector, ADDED["Beard"]) < 0.8 and cosine(clean.vector, ADDED["Beard"]) > 0.99
-    )
+    assert cosine(other.vector, ADDED["Beard"]) < 0.8
+    assert cosine(clean.vector, ADDED["Beard"]) > 0.99
 
 
 def test_edits_reach_the_class_means_and_always_move(world):

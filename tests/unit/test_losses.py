@@ -25,15 +25,6 @@ def test_kl_and_density_are_torchs_and_the_kl_is_zero_at_the_prior(posterior):
     assert torch.allclose(posterior.log_density(z), q.log_prob(z[:, None]), atol=1e-5)
 
 
-def test_kl_closed_form_agrees_with_monte_carlo(posterior):
-    many = Gaussian(posterior.mean.repeat(100_000, 1), posterior.logvar.repeat(100_000, 1))
-    z = many.sample(torch.Generator().manual_seed(1))
-    log_ratio = Normal(many.mean, many.std).log_prob(z).sum(1) - Normal(0.0, 1.0).log_prob(z).sum(1)
-    drawn = log_ratio.view(-1, 4)
-    error = 5 * drawn.std(0) / len(drawn) ** 0.5  # five standard errors
-    assert ((drawn.mean(0) - posterior.kl()).abs() < error).all()
-
-
 def test_one_seed_gives_one_draw_which_carries_the_gradient(posterior):
     draws = [posterior.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
     assert torch.equal(*draws) and not torch.equal(draws[0], posterior.sample())

@@ -3,8 +3,6 @@
 import io
 import pickle
 import struct
-import subprocess
-import sys
 import zlib
 
 import numpy as np
@@ -12,8 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from facevae.imaging.photo import UnreadablePhoto, open_photo
-from tests.conftest import ROOT
-from tests.helpers import encoded, refused
+from tests.helpers import encoded, python, refused
 
 PLAIN = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8))
 RED, CLEAR = Image.new("RGB", (40, 24), (200, 20, 20)), Image.new("RGBA", (40, 24), (9, 9, 9, 0))
@@ -138,7 +135,5 @@ def test_a_small_file_of_many_pixels_does_not_fill_the_memory():
         "before = held(); photo = open_photo(io.BytesIO(png(6300, 6300, (b'IDAT', data))), 1000)\n"
         "print(max(photo.size), held() - before)"
     )
-    command = [sys.executable, "-W", "ignore", "-c", program]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    side, grown = map(int, ran.stdout.split())
+    side, grown = map(int, python("-W", "ignore", "-c", program).stdout.split())
     assert side == 1000 and grown < 300  # MB: 160 and what a bit of shrinking needs, not 480

@@ -22,8 +22,7 @@ from facevae.data.sources import SOURCES, BadSource, Item
 from facevae.data.synthetic import draw_faces
 from facevae.imaging.alignment import FRAMINGS, NoFaceFound, find_faces
 from facevae.imaging.photo import open_photo
-from tests.conftest import ROOT
-from tests.helpers import encoded
+from tests.helpers import ROOT, encoded
 from tests.unit.archive_files import DRAWN, JPEG, folder_of, tar_of, zip_of
 
 MALFORMED = "39_1_20170116174525125.jpg.chip.jpg"
@@ -150,9 +149,7 @@ def test_sampled_faces_carry_what_was_asked_for_and_goes_together(tmp_path, monk
     assert all(10 < labels[name].sum() < 160 for name in ("Male", "Beard", "Bald", "Black_Hair"))
 
 
-def test_a_model_that_was_trained_here_gives_the_same_faces_for_a_seed(
-    tiny_conditional_run, tmp_path
-):
+def test_a_model_trained_here_gives_the_same_faces_for_a_seed(tiny_conditional_run, tmp_path):
     one, two = (made("studio", tiny_conditional_run / "best", tmp_path / name, size=32, count=3)
                 for name in "ab")  # fmt: skip
     assert np.array_equal(one.images, two.images) and one.framing == "face"

@@ -64,7 +64,7 @@ def test_the_warm_up_weighs_the_kl_from_none_to_all(small_faces, tmp_path):
     assert share == pytest.approx(np.mean(np.arange(steps) / steps), rel=0.1)
 
 
-def test_the_plateau_halves_the_rate_after_four_epochs_without_a_better_loss():
+def test_a_plateau_halves_the_rate_after_four_epochs_and_the_cosine_falls_from_all_to_almost_none():
     rates = {
         0.8: ([], [5, 4, 3], [5, 4, 4, 4, 4], [-5] + 4 * [-5.0006]),
         0.4: ([5, 4, 4, 4, 4, 4], [5] + 7 * [6], [-5] + 4 * [-5.0004]),  # better by too little
@@ -72,9 +72,6 @@ def test_the_plateau_halves_the_rate_after_four_epochs_without_a_better_loss():
     }
     recipe = TINY.changed(schedule="plateau", lr=0.8)
     assert all(learning_rate(recipe, one) == rate for rate, many in rates.items() for one in many)
-
-
-def test_the_cosine_falls_from_the_whole_rate_to_almost_none():
     recipe = TINY.changed(schedule="cosine", lr=1.0, epochs=4)
     rates = [learning_rate(recipe, [0.0] * done) for done in range(4)]
     assert rates == pytest.approx([1.0, 0.853553, 0.5, 0.146447], abs=1e-6)

@@ -39,13 +39,12 @@ def test_every_size_comes_back(shape, pool):
     assert decoded.min() >= 0 and decoded.max() <= 1
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{"spread_grid": 2}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"},
-     {"norm": "group"}, {"upsample": "shuffle"}, {"decoder_channels": (8, 6, 4)},
-     {"conditions": ("age",), "film": True}, {"input_range": "unit"},
-     {"conditions": ("age",), "condition_encoder": False, "age_anchors": (10, 40)}],
-)  # fmt: skip
+@pytest.mark.parametrize("changes", [
+    {"spread_grid": 2}, {"blocks": 0}, {"dropout": 0.2}, {"likelihood": "bernoulli"},
+    {"norm": "group"}, {"upsample": "shuffle"}, {"decoder_channels": (8, 6, 4)},
+    {"conditions": ("age",), "film": True}, {"input_range": "unit"},
+    {"conditions": ("age",), "condition_encoder": False, "age_anchors": (10, 40)},
+])  # fmt: skip
 def test_every_option_builds_and_gives_a_gradient_to_all_parameters(changes):
     model = FaceVAE(ModelConfig((1, 16, 16), latents=3, channels=(4, 8), **changes))
     condition = torch.rand(6, 1) if "conditions" in changes else None
