@@ -59,22 +59,18 @@ def places(drawn_faces, grey_faces, tiny_run, grey_run):
             "GREYRUN": str(grey_run / "best")}  # fmt: skip
 
 
-def said(words, capsys):
-    """What a command that must fail says: exit status 2, one line after any bar of progress."""
+@pytest.mark.parametrize(("command", "words"), BAD.values(), ids=BAD)
+def test_bad_commands(command, words, places, tmp_path, monkeypatch, capsys):
+    """Their exit status is 2, and they say one line, after any bar of progress."""
+    (tmp_path / "file").write_text("a text that was here before")
+    monkeypatch.chdir(tmp_path)
     try:
-        status = main(words)
+        status = main([places.get(word, word) for word in command])
     except SystemExit as stopped:
         status = stopped.code
     captured = capsys.readouterr()
     assert status == 2, captured
-    return captured.err.splitlines()[-1]
-
-
-@pytest.mark.parametrize(("command", "words"), BAD.values(), ids=BAD)
-def test_bad_commands(command, words, places, tmp_path, monkeypatch, capsys):
-    (tmp_path / "file").write_text("a text that was here before")
-    monkeypatch.chdir(tmp_path)
-    one_sentence(said([places.get(word, word) for word in command], capsys), words)
+    one_sentence(captured.err.splitlines()[-1], words)
     assert (tmp_path / "file").read_text() == "a text that was here before"
     assert not [p for p in tmp_path.rglob("*") if p.suffix in (".gif", ".png", ".safetensors")]
 

@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import struct
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,17 +19,6 @@ from tests.unit.studios import LABELS, tiny_classifier, tiny_statistics
 SMALL = ModelConfig(image_shape=(3, 16, 16), latents=4, channels=(4, 8))
 
 
-@contextmanager
-def full_disk(size):
-    """Writes beyond `size` bytes of a file fail, as on a disk without room."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
 def write_tensors(path, tensors):
     io.Pair("a.json", path.name, 1, "test", "").write(path.parent, {}, tensors)
     (path.parent / "a.json").unlink()
@@ -40,10 +28,14 @@ def write_tensors(path, tensors):
     (write_tensors, {"a": torch.zeros(10_000)}), (io.write_text, "a" * 50_000),
 ])  # fmt: skip
 def test_a_full_disk_is_told_and_the_old_file_stays(write, content, tmp_path):
-    path = tmp_path / "a.file"
+    path, limit = tmp_path / "a.file", resource.getrlimit(resource.RLIMIT_FSIZE)
     path.write_bytes(b"old")
-    with full_disk(9_000), refused(OSError, f"{path} cannot be written (", "make room there"):
-        write(path, content)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, limit[1]))  # of bytes, as on a full disk
+    try:
+        with refused(OSError, f"{path} cannot be written (", "make room there"):
+            write(path, content)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == b"old" and [*tmp_path.glob("*.file")] == [path]
     write(path, content)
     assert path.stat().st_size > 9_000
