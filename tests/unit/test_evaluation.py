@@ -7,7 +7,6 @@ import sys
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional as F
 
 from facevae import Studio
 from facevae.__main__ import main
@@ -15,55 +14,6 @@ from facevae.evaluation import classifier, edits, metrics
 from tests.helpers import write_faces
 
 HEADS = {"source": "celeba", "options": {"framing": "head"}}
-
-
-def colour_features(images):
-    """(N, C, H, W) → (N, 48)."""
-    return F.adaptive_avg_pool2d(images.expand(-1, 3, -1, -1), 4).flatten(1)
-
-
-@pytest.fixture
-def colours_as_features(monkeypatch):
-    for module in (classifier, edits):
-        monkeypatch.setattr(module, "features", colour_features)
-
-
-@pytest.fixture(scope="module")
-def coloured(tmp_path_factory):
-    """Noisy pictures: red above where there is a smile, green below with a beard (men alone), blue
-    of women, brighter with age."""
-    rng, n = np.random.default_rng(0), 400
-    gender, smiling, age = *rng.integers(0, 2, (2, n)), rng.integers(10, 80, n)  # 1 is female
-    beard = (rng.random(n) < 0.3) * (gender == 0)
-    images = rng.normal(100, 8, (n, 16, 16, 3)) + age[:, None, None, None] * 0.5
-    images[:, :8, :, 0] += 30 * smiling[:, None, None]
-    images[:, 8:, :, 1] += 30 * beard[:, None, None]
-    images[:, :, :, 2] += 30 * gender[:, None, None]
-    labels = {"gender": gender, "Smiling": smiling, "Beard": beard, "age": age}
-    return write_faces(tmp_path_factory.mktemp("coloured"), images, HEADS, **labels)
-
-
-@pytest.mark.usefixtures("colours_as_features")
-def test_heads_read_held_out_faces(coloured):
-    found = classifier.EvaluationClassifier(coloured)
-    assert set(found.heads) == {"Smiling", "Beard", "Male", "age"} == set(found.report)
-    assert all(found.report[name] > 0.9 for name in ("Smiling", "Beard", "Male")), found.report
-    assert found.report["age"] < 8  # years
-    # men with and without weigh alike: no head reads a beard off a man
-    shaved = np.flatnonzero((coloured.labels["gender"] == 0) & (coloured.labels["Beard"] == 0))
-    assert (found.predict(coloured.tensor(shaved))["Beard"] > 0.5).float().mean() < 0.1
-
-
-@pytest.mark.usefixtures("colours_as_features")
-def test_what_the_faces_do_not_show_is_unknown_and_none_at_all_is_refused(coloured, tmp_path):
-    class Always:
-        def predict(self, images):
-            return {"Smiling": torch.ones(len(images)), "Bald": torch.ones(len(images))}
-
-    found = classifier.held_out(Always(), coloured)
-    assert found["Smiling"] == 0.5 and np.isnan(found["Bald"])
-    with pytest.raises(ValueError, match="carry none of the labels"):
-        classifier.EvaluationClassifier(write_faces(tmp_path, np.zeros((40, 8, 8, 3)), HEADS))
 
 
 def test_the_network_s_own_features():
@@ -104,8 +54,10 @@ def cell_features(images):
 
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory):
+    """Faces whose cells tell their labels; to the end of the file these cells are the features."""
     rng, n = np.random.default_rng(0), 800
     labels = {name: rng.integers(0, 2, n) for name in NAMES} | {"age": rng.integers(15, 76, n)}
+    labels["Beard"] *= labels["Male"]  # of men alone
     images = np.zeros((n, SIDE, SIDE, 3))
     images[..., 1] = rng.random((n, SIDE, SIDE))
     images[..., 2] = labels["age"][:, None, None] / 100
@@ -115,9 +67,32 @@ def pool(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cells")
     faces = write_faces(folder, 255 * images, HEADS, gender=1 - labels["Male"], **labels)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(edits, "features", cell_features)
+        for module in (classifier, edits):
+            patch.setattr(module, "features", cell_features)
         patch.setattr(edits, "descriptors", lambda images, framing: cell_features(images))
         yield edits.ReadFaces(CellClassifier(), faces, np.arange(n))
+
+
+def test_heads_read_held_out_faces(pool):
+    faces = pool.faces
+    found = classifier.EvaluationClassifier(faces)
+    assert set(found.heads) == {*NAMES, "age"} == set(found.report)
+    assert all(found.report[name] > 0.9 for name in NAMES), found.report
+    assert found.report["age"] < 8  # years
+    # men with and without weigh alike: no head reads a beard off a man
+    shaved = np.flatnonzero((faces.labels["gender"] == 0) & (faces.labels["Beard"] == 0))
+    assert (found.predict(faces.tensor(shaved))["Beard"] > 0.5).float().mean() < 0.1
+
+
+def test_what_the_faces_do_not_show_is_unknown_and_none_at_all_is_refused(pool, tmp_path):
+    class Always:
+        def predict(self, images):
+            return {"Smiling": torch.ones(len(images)), "Bald": torch.ones(len(images))}
+
+    found = classifier.held_out(Always(), pool.faces)
+    assert found["Smiling"] == 0.5 and np.isnan(found["Bald"])
+    with pytest.raises(ValueError, match="carry none of the labels"):
+        classifier.EvaluationClassifier(write_faces(tmp_path, np.zeros((40, 8, 8, 3)), HEADS))
 
 
 def editor(pool, leak=None):
@@ -204,7 +179,7 @@ def printed(capsys, run, faces, *options):
     return capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("colours_as_features")
+@pytest.mark.usefixtures("pool")  # and its features
 def test_edits_ages_and_samples_are_evaluated(drawn_faces, tiny_conditional_run, capsys):
     found = json.loads(printed(capsys, tiny_conditional_run, drawn_faces, "--edits", "--json"))
     assert found["edits"]["+Male"]["faces"] > 0 and 0 <= found["edits"]["+Male"]["read"] <= 1
@@ -213,7 +188,6 @@ def test_edits_ages_and_samples_are_evaluated(drawn_faces, tiny_conditional_run,
     assert re.search(r"^unchanged photo, to the bit +yes$", metrics.text(found), re.MULTILINE)
 
 
-@pytest.mark.usefixtures("colours_as_features")
 def test_a_pretrained_autoencoder_stands_beside_the_model(drawn_faces, tiny_run, tmp_path, capsys):
     diffusers = pytest.importorskip("diffusers", reason="it is in tests/requirements.txt")
     torch.manual_seed(0)
@@ -245,7 +219,7 @@ def test_what_cannot_be_is_one_sentence(drawn_faces, grey_faces, tiny_run, monke
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
     classifier.backbone.cache_clear()
     with pytest.raises(ValueError, match="pip install efficientnet_lite_pytorch"):
-        classifier.features(torch.zeros(1, 3, 8, 8))
+        classifier.backbone(1)
     with pytest.raises(ValueError, match="--framing face"):
         edits.evaluate_studio(Studio.load(tiny_run / "best"), None, grey_faces)
 
