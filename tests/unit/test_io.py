@@ -14,9 +14,7 @@ from facevae import FaceVAE, ModelConfig, NotAModel, io
 from facevae.latents.diagnostics import LatentStatistics
 from facevae.models.classifier import AttributeClassifier
 from tests.helpers import HARM, refused
-from tests.unit.studios import LABELS, tiny_classifier, tiny_statistics
-
-SMALL = ModelConfig(image_shape=(3, 16, 16), latents=4, channels=(4, 8))
+from tests.unit.studios import LABELS, tiny_studio
 
 
 def write_tensors(path, tensors):
@@ -123,9 +121,7 @@ CASES = {  # a file, what is done to it, what is said
     "an unknown setting": ("config.json", settings(magic=1), "magic"),
     "words for numbers": ("config.json", settings(latents="many"), "latents"),
     "no picture": ("config.json", settings(image_shape=[]), "image_shape"),
-    "no edit decoder": (
-        "config.json", settings(hold=True, conditions=["age"], condition_encoder=False),
-        "edits.json"),
+    "no edit decoder": ("edits.json", gone, "edits.json"),
     "no tensors": ("studio.safetensors", gone, "studio.safetensors"),
     "cut tensors": ("studio.safetensors", lambda path: os.truncate(path, 99), nothing),
     "no labels": ("studio.json", gone, "studio.json"),
@@ -137,16 +133,14 @@ CASES = {  # a file, what is done to it, what is said
     "a list for names": ("classifier.json", written(b"[1, 2]"), GUIDE),
     "no file of tensors": ("classifier.safetensors", written(b"a"), GUIDE),
 }  # fmt: skip
-READERS = {"config": FaceVAE.from_pretrained, "model": FaceVAE.from_pretrained,
-           "studio": LatentStatistics.load, "classifier": AttributeClassifier.load}  # fmt: skip
+READERS = dict.fromkeys(("config", "model", "edits"), FaceVAE.from_pretrained)
+READERS |= {"studio": LatentStatistics.load, "classifier": AttributeClassifier.load}
 
 
 @pytest.mark.parametrize(("file", "harm", "words"), CASES.values(), ids=CASES)
 def test_foreign_and_broken_folders(file, harm, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    FaceVAE(SMALL).save_pretrained(tmp_path)
-    tiny_statistics(SMALL, "head").save(tmp_path)
-    tiny_classifier().save(tmp_path)
+    tiny_studio("studio").save(tmp_path)
     read = READERS[file.partition(".")[0]]
     read(tmp_path)
     harm(tmp_path / file)
