@@ -9,14 +9,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # what is tested is small
 
 import pytest  # noqa: E402
 
+import facevae  # noqa: E402
 from facevae import FaceSet, ModelConfig, Recipe  # noqa: E402
 from facevae.data.synthetic import draw_faces  # noqa: E402
-from tests.helpers import ROOT, write_faces  # noqa: E402
-from tests.unit import tiny_runs  # noqa: E402
+from tests.helpers import QUIET, ROOT, TINY, write_faces  # noqa: E402
 
-TINY = Recipe("tiny", "a test", ModelConfig(latents=8, channels=(8, 16, 32), blocks=0),
-              epochs=8, batch=16, lr=3e-3)  # fmt: skip
-QUIET = {"device": "cpu", "progress": False}
+PLAIN = Recipe("plain", "a test", ModelConfig(latents=8, channels=(8, 16, 32), blocks=0),
+               epochs=8, batch=16, lr=3e-3)  # fmt: skip
 
 
 def missing(reason: str) -> NoReturn:
@@ -29,10 +28,8 @@ def drawn(size: int, count: int):
 
     @pytest.fixture(scope="session")
     def faces(tmp_path_factory) -> FaceSet:
-        from facevae.data.prepare import prepare
-
         folder = tmp_path_factory.mktemp("faces") / "drawn"
-        return prepare("synthetic", out=folder, size=size, count=count, progress=False)
+        return facevae.prepare("synthetic", out=folder, size=size, count=count, progress=False)
 
     return faces
 
@@ -42,10 +39,8 @@ def trained(recipe: Recipe, faces: str):
 
     @pytest.fixture(scope="session")
     def run(request, tmp_path_factory) -> Path:
-        from facevae.training.runs import train
-
         out = tmp_path_factory.mktemp("runs") / "run"
-        train(recipe, request.getfixturevalue(faces), out, **QUIET)
+        facevae.train(recipe, request.getfixturevalue(faces), out, **QUIET)
         return out
 
     return run
@@ -60,13 +55,13 @@ def grey_faces(tmp_path_factory) -> FaceSet:
 
 drawn_faces = drawn(32, 300)
 small_faces = drawn(16, 120)  # for many short runs
-small_run = trained(tiny_runs.TINY, "small_faces")  # the shortest
-tiny_run = trained(TINY, "drawn_faces")  # of a plain model
+small_run = trained(TINY, "small_faces")  # the shortest
+tiny_run = trained(PLAIN, "drawn_faces")  # of a plain model
 # the same with conditions, given to encoder and decoder
-tiny_conditional_run = trained(TINY.with_settings(["model.conditions=age,gender"]), "drawn_faces")
+tiny_conditional_run = trained(PLAIN.with_settings(["model.conditions=age,gender"]), "drawn_faces")
 # grey, not square, no labels, whole pictures
 grey_run = trained(
-    TINY.with_settings(["model.likelihood=bernoulli", "split_by=order"]), "grey_faces"
+    PLAIN.with_settings(["model.likelihood=bernoulli", "split_by=order"]), "grey_faces"
 )
 
 

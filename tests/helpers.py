@@ -1,11 +1,11 @@
-"""How tests make prepared faces, and look at folders and at what was said."""
+"""How tests make prepared faces and short runs, and look at folders and at what was said."""
 
 import csv
 import io
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -16,10 +16,13 @@ import pytest
 import torch
 from PIL import Image
 
-from facevae.data.face_set import FaceSet
+from facevae import FaceSet, ModelConfig, Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 HARM = b"cos\nsystem\n(S'touch harm'\ntR."  # a pickle that makes a file called harm when loaded
+QUIET = {"device": "cpu", "progress": False}
+TINY = Recipe("tiny", "a test", ModelConfig(latents=4, channels=(4, 8), dropout=0.1),
+              epochs=3, batch=16, flip=True, keep_every=2, schedule="constant")  # fmt: skip
 
 
 def write_faces(folder: Path, images: Any, about: dict, **labels: Any) -> FaceSet:
@@ -30,6 +33,17 @@ def write_faces(folder: Path, images: Any, about: dict, **labels: Any) -> FaceSe
     np.savez(folder / "labels.npz", **labels)
     (folder / "manifest.json").write_text(json.dumps(about))
     return FaceSet(folder)
+
+
+def failing(faces: FaceSet, reads: int, fail: Callable) -> FaceSet:
+    """The faces, which cannot be read more than so many times: then `fail` is called."""
+    left = iter(range(reads))
+
+    class Failing(FaceSet):
+        def tensor(self, rows):
+            return fail(rows) if next(left, None) is None else super().tensor(rows)
+
+    return Failing(faces.folder)
 
 
 def encoded(picture: Image.Image | np.ndarray, kind: str = "JPEG", **options: Any) -> bytes:

@@ -11,10 +11,8 @@ from facevae.models import classifier as networks
 from facevae.training.adversarial import EditRecipe, EditTrainer, train_edits
 from facevae.training.batches import EditFaces, sunglasses
 from facevae.training.classifier import labelled, readings
-from tests.conftest import QUIET
-from tests.helpers import write_faces
+from tests.helpers import QUIET, TINY, write_faces
 from tests.unit.studios import tiny_classifier
-from tests.unit.tiny_runs import TINY
 
 NAMES, ANCHORS, SIDE = ("Eyeglasses", "Bald", "Male", "age"), (10.0, 40.0, 70.0), 32
 

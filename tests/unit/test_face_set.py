@@ -126,17 +126,12 @@ def test_load_faces_finds_or_says_how_to_make(tmp_path):
     assert len(load_faces("made", root=tmp_path)) == len(load_faces(tmp_path / "made")) == 20
 
 
-@pytest.fixture
-def joined(tmp_path):
+def test_joined_sets_read_as_one(tmp_path):
     """Seven faces with ages, then five with genders and persons."""
     a = face_set(tmp_path / "a", range(7), age=np.arange(7))
     people = np.array(["Ann"] * 4 + [""])
     b = face_set(tmp_path / "b", range(90, 95), gender=np.ones(5, int), person=people)
-    return a, b, load_faces([a.folder, b.folder])
-
-
-def test_joined_sets_read_as_one(joined):
-    a, b, both = joined
+    both = load_faces([a.folder, b.folder])
     assert len(both) == 12 and both.image_shape == a.image_shape and both.framing == "none"
     assert np.array_equal(both.images, np.concatenate([a.images, b.images]))
     assert both.tensor(np.array([0, 11]))[1, 0, 0, 0] == pytest.approx(94 / 255)

@@ -28,16 +28,11 @@ from tests.unit.archive_files import DRAWN, JPEG, folder_of, tar_of, zip_of
 MALFORMED = "39_1_20170116174525125.jpg.chip.jpg"
 BROKEN = "50_0_0_20170119.jpg.chip.jpg"
 NAMES = [f"{20 + i}_{i % 2}_{i}_2017011{i}.jpg.chip.jpg" for i in range(4)] + [MALFORMED]
+# four good ones, one with a field missing in its name, one broken
 UTKFACE = [*zip(NAMES, map(encoded, DRAWN), strict=False), (BROKEN, encoded(DRAWN[5])[:200])]
 OPTIONS = {"source": "folders", "size": 64, "framing": "none", "mask": False, "expose": False}
 BUILDERS = {"folder": folder_of, "tar": tar_of, "zip": zip_of,
             "tar.gz": lambda path, members: tar_of(path, members, "w:gz")}  # fmt: skip
-
-
-@pytest.fixture
-def utkface(tmp_path):
-    """Six pictures: four good ones, one with a field missing in its name, one broken."""
-    return folder_of(tmp_path / "UTKFace", UTKFACE)
 
 
 def made(source, path, out, **options):
@@ -59,7 +54,8 @@ def test_utkface_as_people_download_it(build, tmp_path, capsys):
     assert [faces.labels[k][row] for k in ("age", "gender", "race")] == [39, -1, -1]
 
 
-def test_a_finished_folder_is_taken_at_once_and_another_wish_is_refused(utkface, tmp_path):
+def test_a_finished_folder_is_taken_at_once_and_another_wish_is_refused(tmp_path):
+    utkface = folder_of(tmp_path / "UTKFace", UTKFACE)
     contents = made("utkface", utkface, tmp_path / "out").labels["content"]
     other = made("utkface", utkface, tmp_path / "other", size=32)
     assert np.array_equal(other.labels["content"], contents)  # splits do not see the pixels

@@ -11,9 +11,7 @@ from facevae.latents.diagnostics import encoded
 from facevae.training.batches import MAX_WEIGHT, Batches, augmentation
 from facevae.training.rescaling import rescale, rescale_to_prior
 from facevae.training.trainer import Diverged, learning_rate
-from tests.conftest import QUIET
-from tests.helpers import refused
-from tests.unit.tiny_runs import TINY, failing
+from tests.helpers import QUIET, TINY, failing, refused
 
 
 def test_another_seed_is_another_run_of_its_own_noise(small_faces, small_run, tmp_path):

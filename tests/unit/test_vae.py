@@ -9,6 +9,7 @@ from facevae.config import ModelConfig
 from facevae.data.synthetic import draw_faces
 from facevae.models import losses, vae
 from facevae.models.vae import FaceVAE, Upsample, age_weights, soften
+from tests.unit.studios import tiny_model
 
 SMALL = ModelConfig(image_shape=(3, 32, 32), latents=8, channels=(8, 16))
 STUDIO = ModelConfig(
@@ -21,11 +22,7 @@ STUDIO = ModelConfig(
 @pytest.fixture
 def studio():
     """A conditional model whose condition already does something."""
-    torch.manual_seed(0)
-    model = FaceVAE(STUDIO)
-    for stage in model.decoder.stages:
-        torch.nn.init.normal_(stage.film.weight, std=0.3)
-    return model.eval().requires_grad_(False)
+    return tiny_model(STUDIO)
 
 
 @pytest.mark.parametrize("pool", [False, True])
