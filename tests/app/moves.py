@@ -71,6 +71,13 @@ def slide(page, selector: str, *values: float) -> None:
     )
 
 
+def slid(page, shown: str, selector: str, *values: float) -> np.ndarray:
+    """A canvas once it follows a range input that is dragged over some values."""
+    before = settled(page, shown)
+    slide(page, selector, *values)
+    return changed(page, shown, before)
+
+
 def asked_of(page) -> list[str]:
     """The functions of the server that the page asks from now on."""
     asked = []

@@ -79,10 +79,8 @@ def test_each_of_the_strongest_latents_moves_the_chosen_face_and_a_link_keeps_it
     strips = page.locator("face-explorer .strips input")
     strips.first.wait_for()
     assert strips.count() == min(explore.TRAVERSED, studios("conditional").model.config.latents)
-    before = m.settled(page, m.PREVIEW)
     for value in (3, -3):
-        m.slide(page, "face-explorer .strips input", value)
-        before = m.changed(page, m.PREVIEW, before)
+        m.slid(page, m.PREVIEW, "face-explorer .strips input", value)
     before, moved = m.settled(page, m.PREVIEW), {strips.first.get_attribute("name"): -3}
     assert page.evaluate(SPOT)["moved"] == moved
     again = visit("conditional", "Explore", link=m.linked(m.link(page)))

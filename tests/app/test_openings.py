@@ -15,9 +15,7 @@ def test_a_model_of_labelled_faces_has_a_slider_for_each_label(visit, studios):
     sliders = page.locator("face-editor .attribute input").all()
     attributes = {f"edit-{name}" for name in studios("plain").attributes}
     assert {one.get_attribute("id") for one in sliders} == attributes
-    before = m.pixels(page, m.AFTER)
-    m.slide(page, "#edit-Smiling", 1)
-    mean = m.changed(page, m.AFTER, before)
+    mean = m.slid(page, m.AFTER, "#edit-Smiling", 1)
     page.get_by_label("within groups").check()  # of one gender and age
     m.changed(page, m.AFTER, mean)
 
@@ -39,8 +37,7 @@ def test_a_grey_model_of_whole_pictures_begins_with_samples(visit, studios):
     drawn = studios("grey").sample(12, 0, 0.8)[0]
     assert m.near(before, drawn.resize(before.shape[1::-1]), 4)
     page.locator("face-explorer .strips input").first.wait_for()
-    m.slide(page, "face-explorer .strips input", 3)
-    m.changed(page, m.PREVIEW, before)
+    m.slid(page, m.PREVIEW, "face-explorer .strips input", 3)
 
 
 @pytest.mark.parametrize("model", ["plain", "grey"])

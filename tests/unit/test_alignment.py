@@ -26,9 +26,7 @@ def test_the_transform_is_exact_on_moved_landmarks():
             assert np.allclose(got.matrix, np.column_stack([turn, (120, 80)]))
             assert got.side == pytest.approx(scale)
             assert np.allclose(got.to_pixels(got.to_unit(points)), points)
-
-
-def test_the_head_is_aligned_by_the_eyes_alone():
+    # a head is aligned by the eyes alone
     turned = 200 * HEAD + [(0, 0), (0, 0), (30, 30), (30, 30), (30, 30)]  # moves nose and mouth
     still = Alignment.from_points(200 * HEAD, "head")
     assert np.allclose(Alignment.from_points(turned, "head").matrix, still.matrix)

@@ -20,9 +20,7 @@ def test_every_recipe_is_listed_under_its_name_and_says_what_it_changes():
     model = RECIPES["studio"].model  # with the conditions that edits know
     assert model.conditions == (*ATTRIBUTES, "age") and len(model.age_anchors) == 9
     assert not model.condition_encoder and model.film
-
-
-def test_normalization_is_a_range_of_the_network_and_a_likelihood_each_in_a_row_of_its_own():
+    # normalisation is a range of the network and a likelihood, each in a row of its own
     signed, normalized = RECIPES["smile-signed"].model, RECIPES["smile-normalized"].model
     assert (SMILE.model.input_range, signed.input_range) == ("unit", "signed")
     assert dataclasses.replace(signed, input_range="unit") == SMILE.model

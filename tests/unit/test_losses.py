@@ -39,20 +39,17 @@ def test_parameters_are_means_and_then_bounded_log_variances():
     assert found.kl().isfinite().all()
 
 
-def test_likelihoods_are_those_of_torch_summed_over_numbers():
+def test_likelihoods_are_those_of_torch_and_no_other_sigma_is_likelier_than_the_optimal_one():
     mean, images = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5).round()
     expected = Normal(mean, 0.3).log_prob(images).flatten(1).sum(1)
     assert torch.allclose(losses.gaussian_log_likelihood(mean, images, 0.3), expected, rtol=1e-5)
     expected = Bernoulli(logits=mean).log_prob(images).flatten(1).sum(1)
     assert torch.allclose(losses.bernoulli_log_likelihood(mean, images), expected, rtol=1e-5)
-
-
-def test_no_other_sigma_is_likelier_than_the_optimal_one_and_a_perfect_picture_stays_finite():
     mean, images = torch.rand(4, 1, 8, 8), torch.rand(4, 1, 8, 8)
     best = losses.optimal_sigma(mean, images)
     at = [losses.gaussian_log_likelihood(mean, images, best * f).sum() for f in (0.9, 1.0, 1.1)]
     assert at[1] > at[0] and at[1] > at[2]
-    sigma = losses.optimal_sigma(images, images)
+    sigma = losses.optimal_sigma(images, images)  # a perfect picture stays finite
     assert losses.gaussian_log_likelihood(images, images, sigma).isfinite().all()
 
 

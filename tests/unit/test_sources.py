@@ -134,11 +134,9 @@ def test_the_columns_of_morph_2_as_it_is_distributed(tmp_path):
         "009056,0,12/12/1959,9/21/2004,?,F,,44.0,Album2/009056_0M60.JPG\n"
     )
     members = [(f"Album2/{name}.JPG", JPEG) for name in ("009055_0M54", "009056_0M60")]
-    items = list(morph2(folder_of(tmp_path, [*members, ("morph.csv", table.encode())]), {}))
-    assert [item.labels for item in items] == [
-        {"age": 39, "gender": 0, "person": "009055"},
-        {"age": 44, "gender": 1, "person": "009056"},
-    ]
+    one, other = morph2(folder_of(tmp_path, [*members, ("morph.csv", table.encode())]), {})
+    assert one.labels == {"age": 39, "gender": 0, "person": "009055"}
+    assert other.labels == {"age": 44, "gender": 1, "person": "009056"}
 
 
 @pytest.mark.parametrize("parts", [("",), ("train/", "test/")])

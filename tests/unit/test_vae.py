@@ -75,14 +75,10 @@ def test_new_blocks_and_modulations_are_the_identity():
     assert torch.equal(stage(x, torch.rand(2, 4)), torch.nn.functional.leaky_relu(normed, 0.1))
 
 
-@pytest.mark.parametrize(("kind", "shape"), [
-    ("transposed", (3, 2, 4, 4)), ("bilinear", (2, 3, 3, 3)), ("shuffle", (8, 3, 3, 3)),
-])  # fmt: skip
-def test_each_kind_of_doubling_has_its_own_weights(kind, shape):
-    assert Upsample(3, 2, (8, 8), kind).convolution.weight.shape == shape
-
-
-def test_a_shuffled_doubling_begins_as_the_nearest_neighbour():
+def test_each_kind_of_doubling_has_its_own_weights_and_a_shuffle_begins_as_the_nearest_neighbour():
+    shapes = {"transposed": (3, 2, 4, 4), "bilinear": (2, 3, 3, 3), "shuffle": (8, 3, 3, 3)}
+    for kind, shape in shapes.items():
+        assert Upsample(3, 2, (8, 8), kind).convolution.weight.shape == shape
     doubled = Upsample(3, 2, (8, 8), "shuffle")(torch.rand(1, 3, 4, 4)).detach()
     bias = doubled - doubled[:, :, ::2, ::2].repeat_interleave(2, 2).repeat_interleave(2, 3)
     spread = bias.reshape(2, 4, 2, 4, 2).permute(0, 2, 4, 1, 3).flatten(3)
