@@ -59,10 +59,8 @@ small_run = trained(TINY, "small_faces")  # the shortest
 tiny_run = trained(PLAIN, "drawn_faces")  # of a plain model
 # the same with conditions, given to encoder and decoder
 tiny_conditional_run = trained(PLAIN.with_settings(["model.conditions=age,gender"]), "drawn_faces")
-# grey, not square, no labels, whole pictures
-grey_run = trained(
-    PLAIN.with_settings(["model.likelihood=bernoulli", "split_by=order"]), "grey_faces"
-)
+GREY = PLAIN.with_settings(["model.likelihood=bernoulli", "split_by=order"])
+grey_run = trained(GREY, "grey_faces")  # grey, not square, no labels, whole pictures
 
 
 @pytest.fixture(scope="session")

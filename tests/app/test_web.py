@@ -3,8 +3,6 @@
 import io
 import os
 import shutil
-import tarfile
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ import pytest
 from PIL import Image
 
 from facevae import Studio, web
+from facevae.data.sources import open_archive
 from facevae.imaging.photo import open_photo
 from facevae.ui.session import HEIGHT, data_uri
 from tests.app import moves as m
@@ -59,12 +58,9 @@ def photographs(shared: Path, portraits: list[Path], studio: Studio) -> list[Ima
     """The two portraits, and ten faces: real ones where they lie, else drawn by the model."""
     found = [open_photo(path) for path in portraits]
     for name, many in {"AllAgeFaces": 4, "generated": 3, "celeba": 3}.items():
-        if not (shared / f"{name}.tar").is_file():
-            continue
-        with tarfile.open(shared / f"{name}.tar") as opened:
-            pictures = (one for one in opened if one.name.endswith((".jpg", ".webp")))
-            for member in islice(pictures, 0, 40 * many, 40):
-                found.append(open_photo(io.BytesIO(opened.extractfile(member).read())))
+        if (shared / f"{name}.tar").is_file():
+            files, pictures = open_archive(shared / f"{name}.tar", {})
+            found += [open_photo(io.BytesIO(files[one]())) for one in pictures[: 40 * many : 40]]
     drawn = studio.sample(12 - len(found), seed=3) if len(found) < 12 else []
     return [*found, *(face.resize((256, 256)) for face in drawn)]
 

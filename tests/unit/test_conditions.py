@@ -19,19 +19,18 @@ def condition(**has):
     ({"Smiling": -0.5}, {"Smiling": 0.5}, {"Smiling": 0.25}),
     ({"Blond_Hair": 1}, {"Black_Hair": 1}, {"Blond_Hair": 1}),
     ({"Blond_Hair": 0.5}, {"Black_Hair": 1}, {"Blond_Hair": 0.5, "Black_Hair": 0.5}),
-    ({"Black_Hair": 1}, {"Bald": 1}, {"Black_Hair": 1}),
+    ({"Black_Hair": 1}, {"Bald": 1}, {"Black_Hair": 1}), ({"Bangs": 1}, {"Bald": 1}, {"Bangs": 1}),
     ({"Bald": 1}, {"Bangs": 1, "Black_Hair": 1}, {"Bald": 1}),
-    ({"Bangs": 1}, {"Bald": 1}, {"Bangs": 1}),
+    ({"Bald": 1, "Bangs": 0.5}, {}, {"Bald": 1, "Bangs": 0.5}),
     ({"Mustache": 1}, {}, {"Mustache": 1, "Beard": 1}),
     ({"Beard": -1}, {"Beard": 1, "Mustache": 1}, {}),
     ({"Male": 1}, {"Heavy_Makeup": 1}, {"Male": 1}),
     ({"Male": -1}, {"Male": 1, "Beard": 1, "Mustache": 1, "Bald": 1}, {}),
     ({"Male": -1, "Beard": 1}, {"Male": 1}, {"Beard": 1}),
-    ({"Bald": 1, "Bangs": 0.5}, {}, {"Bald": 1, "Bangs": 0.5}),
     ({"age": 0.5}, {"age": 0.25, "Smiling": 1}, {"age": 0.5, "Smiling": 1}),
     ({"age": 0.05}, {"Beard": 1, "Bald": 0.25, "Male": 1}, {"age": 0.05, "Bald": 0.25, "Male": 1}),
-    ({"age": 0.15}, {"Beard": 1}, {"age": 0.15, "Beard": 1}),
     ({"age": 0.05, "Beard": 1}, {}, {"age": 0.05, "Beard": 1}),
+    ({"age": 0.15}, {"Beard": 1}, {"age": 0.15, "Beard": 1}),
 ])  # fmt: skip
 def test_what_is_wanted_takes_along_what_excludes_it(wanted, has, expected):
     before = condition(**has)

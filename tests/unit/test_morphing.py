@@ -72,9 +72,8 @@ def test_like_residuals_fade_evenly_and_unlike_ones_keep_the_stronger_past_the_m
     faint, strong = torch.full((1, 3, 64, 64), 0.01), torch.full((1, 3, 64, 64), 0.5)
     even = between(faint, -faint, 0.3, None, None)  # 0.02 apart: as far as noise
     assert torch.allclose(even, 0.4 * faint, atol=1e-6)
-    shares = [
-        (between(strong, faint, t, None, None).mean().item() - 0.01) / 0.49 for t in (0.2, 0.5, 0.8)
-    ]
+    means = [between(strong, faint, t, None, None).mean().item() for t in (0.2, 0.5, 0.8)]
+    shares = [(mean - 0.01) / 0.49 for mean in means]
     assert shares == sorted(shares, reverse=True)
     assert shares[1] == pytest.approx(STAYS / (1 + STAYS), abs=1e-4)
 
