@@ -61,14 +61,11 @@ def settled(page, selector: str, calm: int = 6) -> np.ndarray:
 
 def slide(page, selector: str, *values: float) -> None:
     """Drag a range input over some values, and let it go."""
-    page.eval_on_selector(
-        selector,
-        """(slider, values) => {
-            const happens = (name) => slider.dispatchEvent(new Event(name, { bubbles: true }));
-            for (const value of values) { slider.value = value; happens("input"); }
-            happens("change"); }""",
-        list(values),
-    )
+    moves = """(slider, values) => {
+        const happens = (name) => slider.dispatchEvent(new Event(name, { bubbles: true }));
+        for (const value of values) { slider.value = value; happens("input"); }
+        happens("change"); }"""
+    page.eval_on_selector(selector, moves, list(values))
 
 
 def slid(page, shown: str, selector: str, *values: float) -> np.ndarray:

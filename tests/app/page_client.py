@@ -68,11 +68,6 @@ class PageClient:
                     return message["output"]["data"]
         raise Refused(500, "the stream ended without an answer")
 
-    def upload(self, photo: bytes) -> str:
-        """The path of an uploaded file on the server."""
-        files = {"files": ("photo.png", photo, "image/png")}
-        return self.post("upload", files=files).json()[0]
-
 
 def awaited(coroutine: Coroutine) -> Any:
     """A coroutine's result; in a thread of its own, since Playwright's loop runs in this one."""

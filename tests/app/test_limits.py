@@ -129,7 +129,8 @@ def test_no_file_outside_the_cache_is_served(url, uploads, route):
 
 
 def test_an_upload_is_served_to_who_knows_its_digest_for_a_minute(url, client):
-    path = Path(client.upload(COLLINS))
+    files = {"files": ("photo.png", COLLINS, "image/png")}
+    path = Path(client.post("upload", files=files).json()[0])
     assert raw(url, f"/{API}/file={path}") == (200, COLLINS)
     name = path.parent.name
     assert len(name) == 64 and int(name, 16)  # a digest of the photo: who knows it, has it

@@ -19,7 +19,6 @@ from tests.helpers import encoded
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
 EDITOR = "document.querySelector('face-editor')"
-SHIPPED = web.ASSETS / "studio"
 READY = {"morph": "strip-player[ready]", "edit": "face-editor[ready]", "age": "face-ages[ready]",
          "explore": "face-explorer[ready]"}  # fmt: skip
 EDITS = [{}, {"Eyeglasses": 1.0, "Smiling": -0.5}, {"Blond_Hair": 1.0, "Young": -1.0}]
@@ -90,7 +89,7 @@ def test_crops_and_edits_are_pythons(visit, portraits, studios):
 
 
 def test_a_model_that_a_page_would_read_wrongly_is_refused(tmp_path):
-    shutil.copytree(SHIPPED, tmp_path / "model")
+    shutil.copytree(web.ASSETS / "studio", tmp_path / "model")
     about = tmp_path / "model" / "classifier.json"
     about.write_text(about.read_text().replace('"framing": "head"', '"framing": "face"'))
     with pytest.raises(ValueError, match="its classifier reads faces in the framing 'face'"):

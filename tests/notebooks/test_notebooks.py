@@ -10,7 +10,6 @@ from nbclient.exceptions import CellExecutionError
 from tests.helpers import python
 from tests.scripts.run_notebooks import NOTEBOOKS, ROOT, execute, solved, source_hash, tagged
 
-MAX_BYTES = 3_000_000
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -30,7 +29,7 @@ def test_stored_outputs_are_small_of_this_code_and_bear_out_every_claim(path):
     pictures = [out for out in outputs if any("image/" in kind for kind in out.get("data", {}))]
     assert pictures and all(list(out.metadata.values())[0]["alt"] for out in pictures)
     assert not [out for out in outputs if out.output_type == "error"]
-    assert path.stat().st_size < MAX_BYTES
+    assert path.stat().st_size < 3_000_000
     about = notebook.metadata.get("facevae", {})
     assert about.get("source_hash") == source_hash(notebook) and about["budget"] == "full", (
         f"{path.name} changed after its outputs were made: run tests/scripts/run_notebooks.py"

@@ -16,12 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from PIL import Image
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from facevae.data.synthetic import draw_faces
 from facevae.io import UNFINISHED
-from tests.helpers import content
+from tests.helpers import content, encoded
+from tests.unit.archive_files import folder_of
 
 FACES = 300  # two shards and a rest; a second an epoch
 RECIPE = ["--device", "cpu", "--epochs", "3", "--batch", "16", "--set", "model.channels=8,16,32",
@@ -30,10 +29,9 @@ RECIPE = ["--device", "cpu", "--epochs", "3", "--batch", "16", "--set", "model.c
 
 def photos(folder: Path) -> str:
     """Drawn faces of 64 pixels, named as UTKFace is: most are faces to the detector."""
-    folder.mkdir()
-    for i, face in enumerate(draw_faces(FACES, 64)[0]):
-        Image.fromarray(face).save(folder / f"{i % 90}_{i % 2}_0_2017{i:06d}.jpg.chip.jpg")
-    return str(folder)
+    names = [f"{i % 90}_{i % 2}_0_2017{i:06d}.jpg.chip.jpg" for i in range(FACES)]
+    files = map(encoded, draw_faces(FACES, 64)[0])
+    return str(folder_of(folder, zip(names, files, strict=True)))
 
 
 def started(command: list[str]) -> subprocess.Popen:

@@ -18,7 +18,6 @@ from tests.unit.archive_files import folder_of
 PHOTO = str(ROOT / "assets" / "portraits" / "grace_hopper.jpg")
 TRAIN = ["train", "drawn", "--data", "DATA", "--out", "out"]
 MODEL = ["--model", "RUN"]
-AGE = ["age", PHOTO, "-o", "a.png", *MODEL]
 EDIT = ["edit", PHOTO, "-o", "e.png", *MODEL, "--set"]
 SAMPLE = ["sample", "-o", "s.png", *MODEL]
 BAD = {
@@ -37,7 +36,7 @@ BAD = {
     "an unknown source": (["prepare", "facebook", "--out", "p"], "'facebook'"),
     "an archive that is not there": (["run", "frey", "--archive", "no", "--out", "p"], "no"),
     "a strength beyond all": ([*EDIT, "Smiling=1e9"], "not '1e9'"),
-    "two whole photos": (["age", PHOTO, PHOTO, *AGE[2:], "--paste"], "for one photo"),
+    "two whole photos": (["age", PHOTO, PHOTO, "-o", "a.png", *MODEL, "--paste"], "for one photo"),
     "a text for a photo": (["age", "file", "-o", "a.png", *MODEL], "file cannot be read"),
     "another kind of file": ([*SAMPLE[:2], "s.doc", *MODEL], "end its name in"),
     "no such model": ([*SAMPLE[:3], "--model", "nowhere"], "nowhere holds no facevae model"),

@@ -39,14 +39,11 @@ def test_a_full_disk_is_told_and_the_old_file_stays(write, content, tmp_path):
     assert path.stat().st_size > 9_000
 
 
-def test_an_error_of_the_writer_itself_leaves_nothing(tmp_path):
+def test_a_writer_with_an_error_leaves_nothing_nor_does_a_killed_one_in_a_claimed_folder(tmp_path):
     with pytest.raises(ZeroDivisionError), io.replacing(tmp_path / "new" / "a.txt") as temporary:
         temporary.write_text("half")
         raise ZeroDivisionError
     assert not list((tmp_path / "new").iterdir())
-
-
-def test_a_claimed_folder_takes_files_and_loses_what_a_killed_writer_left(tmp_path):
     with io.replacing(tmp_path / "best" / "model.safetensors") as unfinished:
         unfinished.write_bytes(b"half")
         left = unfinished.rename(unfinished.with_name(f"{unfinished.stem}0.safetensors"))
@@ -54,7 +51,7 @@ def test_a_claimed_folder_takes_files_and_loses_what_a_killed_writer_left(tmp_pa
     own = tmp_path / ".mine.txt"
     own.write_text("of somebody else")
     io.claim(tmp_path)
-    assert not left.exists() and {*tmp_path.iterdir()} == {own, tmp_path / "best"}
+    assert not left.exists() and {*tmp_path.iterdir()} == {own, tmp_path / "best", tmp_path / "new"}
     with refused(OSError, "cannot be written (Not a directory)"):
         io.claim(own / "run")
 

@@ -49,7 +49,7 @@ def confounded():
     return Faces(codes, labels)
 
 
-def test_labels_have_mean_codes_and_a_balanced_difference_without_what_goes_along(confounded):
+def test_labels_have_mean_codes_and_a_balanced_difference_and_each_band_of_ages_a_code(confounded):
     found = LatentStatistics.fit(Model(), confounded, ROWS)
     assert set(found.labels) == {"Male", "Beard"} and found.framing == "head"
     row, known = found.labels.index("Beard"), confounded.labels["Beard"]
@@ -59,10 +59,6 @@ def test_labels_have_mean_codes_and_a_balanced_difference_without_what_goes_alon
     assert (found.with_label - found.without_label)[row, 0] > 0.6  # a beard means man …
     x, y, z = found.balanced[row].tolist()  # … but is none
     assert abs(x) < 1e-4 and y == pytest.approx(2.0, abs=1e-4) and abs(z) < 0.5
-
-
-def test_ages_have_a_mean_code_for_each_band_and_are_estimated(confounded):
-    found = LatentStatistics.fit(Model(), confounded, ROWS)
     assert found.ages.tolist() == [25.0, 55.0] and found.age_codes.shape == (2, 3)
     at = found.age_code(torch.tensor([10.0, 40.0, 55.0, 90.0]))[:, 2] - found.age_codes[0, 2]
     assert at.tolist() == pytest.approx([0, 15, 30, 30], abs=0.3)

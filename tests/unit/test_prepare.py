@@ -154,15 +154,14 @@ def test_a_model_trained_here_gives_the_same_faces_for_a_seed(tiny_conditional_r
 
 def test_bad_sources_say_what_to_do(tmp_path):
     for source, path, options, words in (
-        ("nothing", None, {}, "use one of utkface"),
-        ("utkface", None, {}, "give --archive"),
+        ("nothing", None, {}, "use one of utkface"), ("utkface", None, {}, "give --archive"),
         ("utkface", tmp_path / "absent", {}, "check the path"),
         ("utkface", tmp_path, {"size": 2}, "for 8 to 1024 pixels"),
         ("utkface", tmp_path, {"framing": "head", "mask": True}, "made for the framing 'face'"),
         ("frey", tmp_path, {"expose": True}, "leave them out"),
         ("synthetic", None, {"count": 0}, "ask for 1 or more"),
         ("utkface", tmp_path, {"framing": "body"}, "one of face, head, none"),
-    ):
+    ):  # fmt: skip
         with pytest.raises(BadSource, match=words):
             made(source, path, tmp_path / "out", **options)
     folder_of(tmp_path / "broken", [("20_0_0_1.jpg", JPEG[:100])])

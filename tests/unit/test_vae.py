@@ -92,14 +92,13 @@ def test_conditions_reach_encoder_and_decoder_and_are_asked_for(studio):
     assert not torch.equal(model.decode(z, young), model.decode(z, old))
     assert not torch.equal(model.encode(images, young).mean, model.encode(images, old).mean)
     plain, photo = FaceVAE(SMALL), torch.rand(2, 3, 32, 32)
-    for call, says in (
-        (lambda: model.decode(z), "needs the condition"),
-        (lambda: model.encode(images), "needs the condition"),
-        (lambda: plain.decode(torch.zeros(1, 8), young), "takes no condition"),
-        (lambda: plain.encode(images), "prepare the faces at its size"),
-    ):
+    for call, given, says in (
+        (model.decode, [z], "needs the condition"), (model.encode, [images], "needs the condition"),
+        (plain.decode, [torch.zeros(1, 8), young], "takes no condition"),
+        (plain.encode, [images], "prepare the faces at its size"),
+    ):  # fmt: skip
         with pytest.raises(ValueError, match=says):
-            call()
+            call(*given)
     assert torch.equal(studio.encode(photo).mean, studio.encode(photo, torch.rand(2, 2)).mean)
 
 
