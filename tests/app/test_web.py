@@ -21,6 +21,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.browser]
 EDITOR = "document.querySelector('face-editor')"
 READY = {"morph": "strip-player[ready]", "edit": "face-editor[ready]", "age": "face-ages[ready]",
          "explore": "face-explorer[ready]"}  # fmt: skip
+FACE = {"portrait": m.HOPPER}
 EDITS = [{}, {"Eyeglasses": 1.0, "Smiling": -0.5}, {"Blond_Hair": 1.0, "Young": -1.0}]
 KEPT = """async ({photo, asks}) => {
   const server = document.querySelector("face-editor").server;
@@ -118,7 +119,7 @@ def test_a_gpu_draws_the_same(site, browser):
         if taken:
             page.add_init_script("delete GPUAdapterInfo.prototype.isFallbackAdapter")
         page.goto("about:blank")
-        page.goto(site + m.linked({"tab": "edit", "face": {"portrait": m.HOPPER}}))
+        page.goto(site + m.linked({"tab": "edit", "face": FACE}))
         page.wait_for_selector(READY["edit"])
         keep = f"ask => {EDITOR}.server.keep(ask)"
         shown.append(m.levels(page.evaluate(keep, ask)["uri"]))
@@ -198,21 +199,8 @@ def test_the_mirror_shows_the_camera_and_closes_it(site, browser, portraits, tmp
     chromium.close()
 
 
-@pytest.fixture
-def open_edit(watch, urls):
-    """Opens the Edit tab of an app whose visitors draw by themselves with an export."""
-
-    def open_page(export: Path):
-        link = m.linked({"tab": "edit", "face": {"portrait": m.HOPPER}})
-        page = watch(urls("shipped", str(export)) + link, seconds=300, strict=False)
-        page.wait_for_selector("face-editor[ready]")
-        return page
-
-    return open_page
-
-
-def test_the_apps_tab_draws_by_itself(exported, open_edit, studios):
-    studio, page = studios("shipped"), open_edit(exported)
+def test_the_apps_tab_draws_by_itself(exported, visit, urls, studios):
+    studio, page = studios("shipped"), visit(url=urls("shipped", str(exported)), face=FACE)
     web.check(exported, studio)
     page.wait_for_function("Boolean(window.answerInTab)")
     asked = m.asked_of(page)
@@ -227,7 +215,7 @@ def test_the_apps_tab_draws_by_itself(exported, open_edit, studios):
     assert asked == [] and np.abs(shown - m.levels(wanted)).max() <= 2
 
 
-def test_a_changed_file_is_refused(exported, browser, open_edit, studios, tmp_path):
+def test_a_changed_file_is_refused(exported, browser, visit, urls, studios, tmp_path):
     """By a program, by the page, and by an app's tab, for which the server answers then."""
     shutil.copytree(exported, tmp_path / "dist")
     with open(tmp_path / "dist" / "networks" / "decoder.onnx.packed", "ab") as changed:
@@ -239,7 +227,7 @@ def test_a_changed_file_is_refused(exported, browser, open_edit, studios, tmp_pa
     with serving(tmp_path / "dist") as url, browser.new_page() as page:
         page.goto(url)
         page.get_by_text("could not start").wait_for(timeout=60_000)
-    page = open_edit(tmp_path / "dist")
+    page = visit(url=urls("shipped", str(tmp_path / "dist")), face=FACE)
     page.wait_for_timeout(5000)
     asked = m.asked_of(page)
     m.slid(page, m.AFTER, "#edit-Eyeglasses", 1)
