@@ -28,6 +28,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     classifier.save(tmp_path)
     again, images = AttributeClassifier.load(tmp_path), torch.rand(3, 3, 32, 32)
     assert again.config == classifier.config and again.framing == "face"
+    assert ClassifierConfig(("Male",)).framing == "head"
     for name, value in classifier.predict(images).items():
         assert torch.allclose(value, again.predict(images)[name], atol=1e-4)
 
