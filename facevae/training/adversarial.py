@@ -49,8 +49,8 @@ class EditRecipe:
     ramp: int = 500  # steps over which the weight of realism rises to its own
     realism: float = 1.3
     condition: float = 2.2  # of the attribute asked for
-    others: float = 0.22  # of each attribute that was not asked for
-    decoded: float = 15.0  # squared error of the edit decoder's own picture of the photo
+    others: float = 0.28  # of each attribute that was not asked for
+    decoded: float = 20.0  # squared error of the edit decoder's own picture of the photo
     kept: float = 3.0  # absolute difference between what is shown and the photo
     held: float = 0.3  # share of the photo that is let go
     real_condition: float = 3.0  # of the condition critic on real faces
@@ -58,9 +58,9 @@ class EditRecipe:
     partial: float = 0.2  # share of edits whose strength is drawn between 0 and 1
     second: float = 0.1  # share of edits that ask for a second attribute, too
     age_share: float = 0.3  # share of edits that ask for an age
-    age_condition: float = 1.76  # of the age asked for, and beside it
-    aged: float = 0.5  # times the photo's weights, and 1 / aged times realism's and the others'
-    harder: float = 2.5  # at most so much more often the edits that the critic sees through come
+    age_condition: float = 1.35  # of the age asked for, and beside it
+    aged: float = 0.45  # times the photo's weights, and 1 / aged times realism's and the others'
+    harder: float = 3.0  # at most so much more often the edits that the critic sees through come
 
 
 class EditTrainer:
