@@ -25,12 +25,13 @@ from facevae.models import classifier as critics
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.conditions import changed
 from facevae.models.vae import FaceVAE, age_weights, soften
-from facevae.training.batches import EditFaces, sunglasses
+from facevae.training.batches import EditFaces, face_masks, sunglasses
 from facevae.training.classifier import labelled, readings
 from facevae.training.runs import read_checkpoint, write_checkpoint
 
 CHECKPOINT_EVERY = 250  # steps; a kill loses no more
 ADULT = 18.0  # years
+HAIR = ("Bangs", "Black_Hair", "Blond_Hair", "Gray_Hair", "Bald")  # edits that leave the face
 TIED = {  # an edit of the one may take along the others: they change together by nature
     "age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
     "Mouth_Slightly_Open": ("Smiling",), "Mustache": ("Beard",), "Male": ("Heavy_Makeup",),
@@ -59,6 +60,8 @@ class EditRecipe:
     second: float = 0.1  # share of edits that ask for a second attribute, too
     age_share: float = 0.3  # share of edits that ask for an age
     age_condition: float = 1.35  # of the age asked for, and beside it
+    eyes: float = 3.0  # how much more likeness and detail weigh on the eyes
+    face: float = 3.0  # and, of edits of the hair, on the whole face
     aged: float = 0.45  # times the photo's weights, and 1 / aged times realism's and the others'
     harder: float = 3.0  # at most so much more often the edits that the critic sees through come
 
@@ -89,6 +92,9 @@ class EditTrainer:
                   for film, rate in enumerate(rates)]  # fmt: skip
         self.decoder_optimizer = Adam(groups, betas=(0.0, 0.99))
         self.critic_optimizer = Adam(self.critics.parameters(), recipe.critic_rate, (0.0, 0.99))
+        masks = face_masks(faces.framing, model.config.image_shape[1:])
+        self.eyes, self.face = masks.to(self.device)  # (H, W) each
+        self.other = torch.tensor([name not in HAIR for name in faces.names], device=self.device)
         self.difficulty = torch.ones(len(faces.attributes), 2)  # of putting on, of taking off
         rule = get_ema_multi_avg_fn(recipe.ema)
         self.average = AveragedModel(self.decoder, multi_avg_fn=rule, use_buffers=True)
@@ -111,12 +117,15 @@ class EditTrainer:
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
         # an age changes the whole face: how real that looks counts more, likeness less
         much = torch.where(edit["asked"][:, self.faces.age], recipe.aged, 1.0)  # (B,)
+        hair = ~(edit["asked"] & self.other).any(dim=1)  # (B,)
+        keep = 1.0 + recipe.eyes * self.eyes + recipe.face * hair[:, None, None] * self.face
+        keep = (much[:, None, None] * keep)[:, None]  # (B, 1, H, W)
         losses = {
             "realism": ramp * recipe.realism * (realism / much).mean(),
             "condition": self._cross_entropy(read, edit["target"], edit["weight"]),
             "decoded": recipe.decoded * (before - photo).square().mean(),
-            "change": recipe.kept * (much * (shown - photo).abs().mean((1, 2, 3))).mean(),
-            "let_go": recipe.held * (much * (1.0 - hold).mean((1, 2, 3))).mean(),
+            "change": recipe.kept * (keep * (shown - photo).abs()).mean(),
+            "let_go": recipe.held * (keep * (1.0 - hold)).mean(),
         }
         self.decoder_optimizer.zero_grad(set_to_none=True)
         torch.stack([*losses.values()]).sum().backward()
@@ -264,7 +273,8 @@ def train_edits(
     rows = np.concatenate([split["train"], split["val"]])
     units = np.where(is_age, np.float32(100), np.float32(1))  # centuries
     y, labels = (torch.from_numpy(table[rows] / units) for table in (read, known))
-    edited = EditFaces(names, lambda i: faces.tensor(rows[i]), y, labels, sources[rows], anchors)
+    images, framing = lambda i: faces.tensor(rows[i]), faces.framing
+    edited = EditFaces(names, images, y, labels, sources[rows], anchors, framing)
     trainer = EditTrainer(model, edited, recipe, seed, device)
     if state:
         trainer.restore(state)

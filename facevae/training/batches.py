@@ -112,6 +112,23 @@ def sunglasses(faces: FaceSet, rows: np.ndarray) -> np.ndarray:
     return np.concatenate([(light(x, 0.0) < DARK * light(x, 0.63)).numpy() for x in parts])
 
 
+def face_masks(framing: str, size: tuple[int, int]) -> Tensor:
+    """(2, H, W) in [0, 1]: 1 on both eyes, and 1 on the face from brows to chin; without landmarks
+    all 0."""
+    if (landmarks := FRAMINGS[framing]) is None:
+        return torch.zeros(2, *size)
+    y, x = ((torch.arange(side) + 0.5) / side for side in size)
+    apart = landmarks[1, 0] - landmarks[0, 0]
+
+    def oval(at: np.ndarray, wide: float, high: float) -> Tensor:
+        """1 inside an oval of these radii, in distances of the eyes, 0 beyond it."""
+        across, down = (x - at[0]) / (wide * apart), (y[:, None] - at[1]) / (high * apart)
+        return (4.0 * (1.0 - torch.hypot(across, down))).clamp(0, 1)  # (H, W)
+
+    eyes = oval(landmarks[0], 0.30, 0.20) + oval(landmarks[1], 0.30, 0.20)
+    return torch.stack([eyes, oval(landmarks.mean(axis=0), 0.78, 1.0)]).float()
+
+
 @dataclass
 class EditFaces:
     """Faces that edits are learnt from, drawn evenly over attributes, their states and ages."""
@@ -122,6 +139,7 @@ class EditFaces:
     labels: Tensor  # (N, K), what is known: 0, 1 or NaN; ages in centuries
     sources: np.ndarray  # (N,), the set that a face is from; those of PADDED are for the critic
     anchors: tuple[float, ...]  # years
+    framing: str = "none"  # of the pictures
 
     def __post_init__(self) -> None:
         self.age = self.names.index("age")

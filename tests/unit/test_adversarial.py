@@ -6,10 +6,11 @@ import torch
 from torch import nn
 
 from facevae import FaceVAE, ModelConfig, Studio, train
+from facevae.imaging.alignment import HEAD
 from facevae.latents.diagnostics import known_labels
 from facevae.models import classifier as networks
 from facevae.training.adversarial import EditRecipe, EditTrainer, train_edits
-from facevae.training.batches import EditFaces, sunglasses
+from facevae.training.batches import EditFaces, face_masks, sunglasses
 from facevae.training.classifier import labelled, readings
 from tests.helpers import QUIET, TINY, write_faces
 from tests.unit.studios import tiny_classifier
@@ -145,6 +146,29 @@ def test_of_an_age_realism_and_what_stays_weigh_more_and_the_photo_less(model, f
         first.append(run.step())
     for part, times in {"condition": 4, "realism": 4, "change": 0.25, "let_go": 0.25}.items():
         assert first[1][part] == pytest.approx(times * first[0][part], rel=1e-3), part
+
+
+def test_masks_lie_on_the_eyes_and_on_the_face_and_nowhere_without_landmarks():
+    eyes, face = face_masks("head", (100, 100))
+    at = [(int(100 * y), int(100 * x)) for x, y in HEAD]  # eyes, nose, corners of the mouth
+    assert [eyes[place].item() for place in at] == [1, 1, 0, 0, 0] and eyes.max() == 1
+    assert all(face[place] > 0.5 for place in at) and face[:25].max() == face[:, :20].max() == 0
+    assert not face_masks("none", (28, 20)).any()
+
+
+def test_likeness_weighs_more_on_the_eyes_and_on_the_face_of_who_gets_other_hair(model, faces):
+    faces.framing, asked = "head", {"second": 0.0, "partial": 0.0}
+    kept = {}
+    for column, name in ((0, "glasses"), (1, "hair")):
+        faces.draw = lambda rng, count, *_, k=column: (np.arange(10, 10 + count), [k] * count)
+        for eyes, face in ((0.0, 0.0), (3.0, 0.0), (0.0, 3.0)):
+            run = trainer(FaceVAE(model.config), faces, eyes=eyes, face=face, **asked)
+            run.model.load_state_dict(model.with_edit_decoder().state_dict())
+            kept[name, eyes, face] = run.step()["let_go"]
+    for name in ("glasses", "hair"):
+        assert kept[name, 3.0, 0.0] > 1.01 * kept[name, 0.0, 0.0]
+    assert kept["glasses", 0.0, 3.0] == kept["glasses", 0.0, 0.0]
+    assert kept["hair", 0.0, 3.0] > 1.2 * kept["hair", 0.0, 0.0]
 
 
 def test_a_step_trains_the_edit_decoder_and_nothing_of_stage_1(model, faces):
