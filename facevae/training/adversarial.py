@@ -23,7 +23,7 @@ from facevae.io import claim
 from facevae.latents.diagnostics import LatentStatistics, known_labels
 from facevae.models import classifier as critics
 from facevae.models.classifier import AttributeClassifier
-from facevae.models.conditions import changed
+from facevae.models.conditions import HAIR, changed
 from facevae.models.vae import FaceVAE, age_weights, soften
 from facevae.training.batches import EditFaces, face_masks, sunglasses
 from facevae.training.classifier import labelled, readings
@@ -31,7 +31,7 @@ from facevae.training.runs import read_checkpoint, write_checkpoint
 
 CHECKPOINT_EVERY = 250  # steps; a kill loses no more
 ADULT = 18.0  # years
-HAIR = ("Bangs", "Black_Hair", "Blond_Hair", "Gray_Hair", "Bald")  # edits that leave the face
+OF_HAIR = (*HAIR, "Bangs", "Bald")  # edits that leave the face as it is
 TIED = {  # an edit of the one may take along the others: they change together by nature
     "age": ("Gray_Hair", "Bald"), "Smiling": ("Mouth_Slightly_Open",),
     "Mouth_Slightly_Open": ("Smiling",), "Mustache": ("Beard",), "Male": ("Heavy_Makeup",),
@@ -50,7 +50,7 @@ class EditRecipe:
     ramp: int = 500  # steps over which the weight of realism rises to its own
     realism: float = 1.3
     condition: float = 2.2  # of the attribute asked for
-    others: float = 0.28  # of each attribute that was not asked for
+    others: float = 0.33  # of each attribute that was not asked for
     decoded: float = 20.0  # squared error of the edit decoder's own picture of the photo
     kept: float = 3.0  # absolute difference between what is shown and the photo
     held: float = 0.3  # share of the photo that is let go
@@ -60,8 +60,8 @@ class EditRecipe:
     second: float = 0.1  # share of edits that ask for a second attribute, too
     age_share: float = 0.3  # share of edits that ask for an age
     age_condition: float = 1.35  # of the age asked for, and beside it
-    eyes: float = 3.0  # how much more likeness and detail weigh on the eyes
-    face: float = 3.0  # and, of edits of the hair, on the whole face
+    eyes: float = 4.0  # how much more likeness and detail weigh on the eyes
+    face: float = 10.0  # and, of edits of the hair, on the whole face
     aged: float = 0.45  # times the photo's weights, and 1 / aged times realism's and the others'
     harder: float = 3.0  # at most so much more often the edits that the critic sees through come
 
@@ -94,7 +94,7 @@ class EditTrainer:
         self.critic_optimizer = Adam(self.critics.parameters(), recipe.critic_rate, (0.0, 0.99))
         masks = face_masks(faces.framing, model.config.image_shape[1:])
         self.eyes, self.face = masks.to(self.device)  # (H, W) each
-        self.other = torch.tensor([name not in HAIR for name in faces.names], device=self.device)
+        self.other = torch.tensor([name not in OF_HAIR for name in faces.names], device=self.device)
         self.difficulty = torch.ones(len(faces.attributes), 2)  # of putting on, of taking off
         rule = get_ema_multi_avg_fn(recipe.ema)
         self.average = AveragedModel(self.decoder, multi_avg_fn=rule, use_buffers=True)

@@ -35,7 +35,8 @@ ARCHIVES = {"utkface": "UTKFace.tar", "folders": "GENKI4K.tar", "celeba": "celeb
             "frey": "frey_rawface.mat"}  # fmt: skip
 BEST = "smile_batch=32_latents=200"  # by its validation loss, and then
 SECOND = "smile_batch=32_latents=120"
-SHORT = ["epochs=30", "bf16=true"]  # 69,000 faces of GENKI; the source showed its own 144,000
+LONG = ["epochs=125", "bf16=true"]  # 288,000 faces of GENKI; source 2 showed its own 144,000
+SHORT = ["epochs=30", "bf16=true"]  # to compare seeds and scales by
 AGING = ["epochs=8", "bf16=true", "size=64"]
 SUMMED = ["model.sigma=0.70710678", "epochs=1", "bf16=true"]  # source 1's loss
 ROWS = {  # a name → a recipe and what is changed
@@ -48,16 +49,14 @@ ROWS = {  # a name → a recipe and what is changed
     # the source's bound of 50 on the gradient is 0.00407 times the numbers of a picture
     "morph-summed": ["morph-utkface", "clip=0.00407", *SUMMED],
     "morph-unclipped": ["morph-utkface", "clip=1000000", *SUMMED],
-    **{f"smile_batch={b}_latents={d}": ["smile", f"batch={b}", f"model.latents={d}", *SHORT]
-       for b in (64, 128) for d in (120, 200)},
-    # as long as the source's, to see whether the curve is flat
+    **{f"smile_batch={b}_latents={d}": ["smile", f"batch={b}", f"model.latents={d}", *LONG]
+       for b in (32, 64, 128) for d in (120, 200)},
+    # as long as the source's
     "smile_batch=128_latents=200": ["smile", "batch=128", "model.latents=200", "bf16=true"],
-    **{f"smile_batch=32_latents={d}": ["smile", "batch=32", f"model.latents={d}", "epochs=60",
-                                       "bf16=true"] for d in (120, 200)},
+    **{name: [name, *LONG] for name in ("smile-signed", "smile-beta10", "smile-beta50")},
     **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
-       for s in (1, 2) for name in ("smile", "smile-signed")},
-    **{name: [name, *SHORT] for name in ("smile-signed", "smile-beta10", "smile-beta50",
-                                         "smile-normalized", "smile-optimal")},
+       for s in (0, 1, 2) for name in ("smile", "smile-signed")},
+    **{name: [name, *SHORT] for name in ("smile-normalized", "smile-optimal")},
     "attributes-celeba": ["attributes-celeba", "bf16=true"],
     "aging": ["aging", "epochs=4", "bf16=true"],
     "aging-plain": ["aging-plain", "epochs=4", "bf16=true"],
