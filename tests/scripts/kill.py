@@ -40,11 +40,11 @@ def started(command: list[str]) -> subprocess.Popen:
     return subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet)
 
 
-def killed(command: list[str], out: Path, moment: float, in_write: bool) -> bool:
-    """Run and kill; False where the run was through before."""
+def killed(command: list[str], out: Path, moment: float, awaited: str = "") -> bool:
+    """Run and kill, from a moment on where a file is awaited; False: it was through before."""
     child, start = started(command), time.monotonic()
     while child.poll() is None:
-        if time.monotonic() - start >= moment and (not in_write or any(out.rglob(UNFINISHED))):
+        if time.monotonic() - start >= moment and (not awaited or any(out.rglob(awaited))):
             child.kill()  # the parent alone, as a machine short of memory would
             child.wait()
             return True
@@ -59,8 +59,8 @@ def same_bits(command: list[str], again: list[str], folder: Path, kills: int, dr
         raise SystemExit(f"it does not run: python -m facevae {' '.join(command)} {folder}/whole")
     length, expected = time.monotonic() - begun, content(folder / "whole")
     for number in range(kills):
-        out = folder / f"{number}"
-        while not killed([*command, str(out)], out, draw.uniform(0, length), number % 4 == 3):
+        out, awaited = folder / f"{number}", UNFINISHED if number % 4 == 3 else ""
+        while not killed([*command, str(out)], out, draw.uniform(0, length), awaited):
             shutil.rmtree(out)  # it was quicker than the first
         resumed, got = started([*command, str(out), *again]).wait() == 0, content(out)
         differ = sorted(name for name in expected | got if expected.get(name) != got.get(name))

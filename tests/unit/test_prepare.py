@@ -3,9 +3,6 @@
 import itertools
 import re
 import signal
-import subprocess
-import sys
-import time
 from contextlib import suppress
 
 import numpy as np
@@ -22,7 +19,8 @@ from facevae.data.sources import SOURCES, BadSource, Item
 from facevae.data.synthetic import draw_faces
 from facevae.imaging.alignment import FRAMINGS, NoFaceFound, find_faces
 from facevae.imaging.photo import open_photo
-from tests.helpers import ROOT, encoded
+from tests.helpers import content, encoded
+from tests.scripts.kill import killed, photos
 from tests.unit.archive_files import DRAWN, JPEG, folder_of, tar_of, zip_of
 
 MALFORMED = "39_1_20170116174525125.jpg.chip.jpg"
@@ -170,25 +168,15 @@ def test_bad_sources_say_what_to_do(tmp_path):
 
 
 def test_a_killed_preparation_goes_on_to_the_same_bytes(tmp_path):
-    drawn = draw_faces(200, size=64)[0]
-    members = [(f"{i % 90}_0_0_{i:06d}.jpg", encoded(face)) for i, face in enumerate(drawn)]
-    folder = folder_of(tmp_path / "UTKFace", members)
-    code = f"from facevae import prepare; prepare('utkface', {str(folder)!r}, " \
-           f"{str(tmp_path / 'out')!r}, 24, 'none', 1, progress=False)"  # fmt: skip
-    child = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("out/.partial/*.npz")):
-        assert time.monotonic() < deadline and child.poll() is None
-        time.sleep(0.002)
-    child.kill()
-    child.wait()
-    assert not (tmp_path / "out" / "manifest.json").exists()
-    faces = made("utkface", folder, tmp_path / "out")
-    whole = made("utkface", folder, tmp_path / "whole", workers=2)
-    assert len(faces) == 200
-    for name in ("images.npy", "labels.npz", "manifest.json"):
-        assert (faces.folder / name).read_bytes() == (whole.folder / name).read_bytes()
-    assert not (faces.folder / ".partial").exists()
+    archive, out = photos(tmp_path / "UTKFace"), tmp_path / "out"
+    command = ["prepare", "utkface", "--archive", archive, "--out", str(out), "--size", "24",
+               "--framing", "none", "--workers", "1"]  # fmt: skip
+    assert killed(command, out, 0.0, awaited="[0-9]*.npz")
+    assert not (out / "manifest.json").exists()
+    assert len(made("utkface", archive, out)) == 300
+    made("utkface", archive, tmp_path / "whole", workers=2)
+    assert content(out) == content(tmp_path / "whole")
+    assert {*content(out)} == {"images.npy", "labels.npz", "manifest.json"}
 
 
 class Deadly:
