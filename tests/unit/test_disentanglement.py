@@ -18,19 +18,12 @@ CODES = {"identity": IDENTITY, "noise": NOISE, "zeros": np.zeros((N, K)),
          "doubled": np.concatenate([IDENTITY, IDENTITY], axis=1)}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def scores():
+def test_a_latent_a_factor_scores_near_one_and_what_is_rotated_doubled_or_noise_less():
     with np.errstate(all="raise"):
-        return {name: d.scores(codes, FACTORS) for name, codes in CODES.items()}
-
-
-def test_a_latent_a_factor_scores_near_one_and_codes_that_know_nothing_near_zero(scores):
+        scores = {name: d.scores(codes, FACTORS) for name, codes in CODES.items()}
     assert all(0.95 < score <= 1.0 + 1e-9 for score in scores["identity"].values())
     assert all(abs(score) < 1e-9 for score in scores["zeros"].values())
     assert all(0 <= score < 0.05 for score in scores["noise"].values())
-
-
-def test_a_rotation_loses_the_alignment_and_doubling_the_gap(scores):
     assert scores["rotated"]["informativeness"] > 0.25
     for name in ("mig", "disentanglement", "completeness"):
         assert scores["rotated"][name] < 0.5 * scores["identity"][name], name

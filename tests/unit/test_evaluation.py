@@ -1,4 +1,4 @@
-"""The evaluation classifier, figures of edits whose effect is known, and `evaluate`."""
+"""The evaluation classifier, descriptors, figures of edits with a known effect, and `evaluate`."""
 
 import json
 import re
@@ -11,7 +11,9 @@ import torch
 from facevae import Studio
 from facevae.__main__ import main
 from facevae.evaluation import classifier, edits, metrics
-from tests.helpers import write_faces
+from facevae.evaluation.recognition import descriptors
+from tests.helpers import refused, write_faces
+from tests.unit.studios import FRAMINGS, tiny_studio
 
 HEADS = {"source": "celeba", "options": {"framing": "head"}}
 
@@ -24,6 +26,19 @@ def test_the_network_s_own_features():
     assert torch.allclose(found[:1], classifier.features(images[:1]), atol=0.05, rtol=0.05)
     grey = images.mean(1, keepdim=True)
     assert torch.equal(classifier.features(grey), classifier.features(grey.expand(-1, 3, -1, -1)))
+
+
+def test_a_person_is_near_in_any_light_and_framing_and_another_is_far(portraits):
+    found = []
+    for kind in ("plain", "studio"):
+        faces = torch.cat([tiny_studio(kind).read(path).image for path in portraits])
+        found.append(descriptors(torch.cat([faces, faces.flip(3), 0.7 * faces]), FRAMINGS[kind]))
+    kept = torch.cat(found)  # (12, 128): two people in turn
+    apart, same = torch.cdist(kept, kept), torch.arange(12) % 2
+    assert apart[same[:, None] == same].max() < 0.5 < 0.6 < apart[same[:, None] != same].min()
+    assert descriptors(torch.rand(2, 1, 64, 64), "face").shape == (2, 128)
+    with refused(ValueError, "'none' has no landmarks"):
+        descriptors(faces, "none")
 
 
 SIDE = 16

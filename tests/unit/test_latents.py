@@ -1,4 +1,4 @@
-"""Codes whose attributes are known: their statistics, directions, paths and traversals."""
+"""Codes whose attributes are known: statistics, directions, paths, traversals and the prior."""
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from facevae.latents import diagnostics
 from facevae.latents.diagnostics import LatentStatistics, binary_labels
 from facevae.latents.directions import METHODS, Direction, find
 from facevae.latents.paths import PATHS, linear, spherical, traversal
+from facevae.models.priors import MixturePrior
 
 ROWS = np.arange(400)
 
@@ -75,16 +76,6 @@ def test_the_probe_reads_conditions_from_codes_of_the_mean_condition(confounded)
     codes = diagnostics.encoded(model, confounded, ROWS, found.mean_condition.repeat(400, 1)).mean
     read = torch.cat([codes, torch.ones(400, 1)], dim=1) @ found.probe
     assert (read - given)[~given[:, 1].isnan()].abs().max() < 0.05
-
-
-def test_saved_and_loaded_are_equal(confounded, tmp_path):
-    found = LatentStatistics.fit(Model("gender"), confounded, ROWS)
-    found.save(tmp_path)
-    again = LatentStatistics.load(tmp_path)
-    for one, other in ((found, again), (found.prior, again.prior)):
-        for name, value in vars(one).items():
-            same = vars(other)[name]
-            assert name == "prior" or np.array_equal(value, same), name
 
 
 def test_labels_of_drawn_faces_have_celebas_names(drawn_faces):
@@ -199,17 +190,49 @@ def test_paths_begin_and_end_to_the_bit(path):
     assert torch.equal(points[:1], a) and torch.equal(points[-1:], b)
 
 
-def test_the_arc_keeps_its_length_where_the_line_cuts_through():
+def test_the_arc_keeps_its_length_and_a_traversal_moves_one_latent_by_its_own_deviations():
     assert torch.allclose(linear(A, B, T)[2], (A + B)[0] / 2)
     points = spherical(A, B, T)
     assert torch.allclose(points.norm(dim=1), torch.linspace(3, 1, 5), atol=1e-5)
     assert torch.allclose(points[2] / 2.0, torch.tensor([0.5**0.5, 0.5**0.5, 0.0]), atol=1e-5)
     for b in (2 * A, torch.zeros(1, 3), -A):  # no arc
         assert torch.allclose(spherical(A, b, T), linear(A, b, T))
-
-
-def test_a_traversal_moves_one_latent_by_its_own_deviations():
     codes = torch.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 8.0]])
     path = traversal(codes, 0, steps=3, reach=2.0)
     assert torch.equal(path[:, 0], torch.tensor([-2.0, 2.0, 6.0]))  # mean 2, deviation 2
     assert torch.equal(path[:, 1], torch.full((3,), 4.0))
+
+
+def test_a_known_mixture_is_found_again_and_draws_repeat_by_seed_with_its_moments():
+    """Two clusters, 3 of 10 near −2, the rest wider about 2; latent 1 follows latent 0."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(2000, 3, generator=generator)
+    noise[:, 1] += noise[:, 0]
+    few = torch.rand(2000, 1, generator=generator) < 0.3
+    codes = torch.where(few, 0.15 * noise - 2, 0.3 * noise + 2)
+    prior = MixturePrior.fit(codes, components=2)
+    low, high = prior.means[:, 0].argsort().tolist()
+    assert torch.allclose(prior.weights[[low, high]], torch.tensor([0.3, 0.7]), atol=0.03)
+    assert torch.allclose(prior.means[low], torch.full((3,), -2.0), atol=0.05)
+    expected = 0.09 * torch.tensor([[1.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, 1.0]])
+    for which, share in ((high, 1.0), (low, 0.25)):
+        found = prior.factors[which] @ prior.factors[which].T
+        assert torch.allclose(found, share * expected, atol=0.02)
+    draws = [prior.sample(20_000, torch.Generator().manual_seed(1), 1.0) for _ in range(2)]
+    assert torch.equal(*draws)
+    mean, std = prior.moments()
+    for found in (codes, draws[0]):
+        assert torch.allclose(mean, found.mean(0), atol=0.06)
+        assert torch.allclose(std, found.std(0), rtol=0.03)
+    cold = prior.sample(9, torch.Generator().manual_seed(2), temperature=0.0)
+    assert all((prior.means == one).all(1).any() for one in cold)
+
+
+def test_few_codes_share_a_covariance_and_many_latents_keep_the_file_small():
+    codes = torch.randn(4000, 200, generator=torch.Generator().manual_seed(0))
+    shared = MixturePrior.fit(codes[:60, :40])
+    assert shared.factors.shape == (1, 40, 40) and len(shared.weights) == 3
+    assert MixturePrior.fit(codes[:12]).means.shape == (1, 200)
+    assert shared.sample(4, torch.Generator()).isfinite().all()
+    assert torch.allclose(shared.moments()[1], codes[:60, :40].std(0, correction=0), rtol=1e-2)
+    assert sum(t.numel() * 4 for t in vars(MixturePrior.fit(codes)).values()) < 2e6  # bytes

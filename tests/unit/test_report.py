@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 
-import pytest
 from PIL import Image
 
 from facevae.__main__ import main
@@ -26,16 +25,14 @@ def pictures(page):
     return [Image.open(io.BytesIO(base64.b64decode(uri))) for uri in uris]
 
 
-@pytest.fixture(scope="module")
-def page(tiny_run, tiny_conditional_run, drawn_faces, tmp_path_factory):
-    nasty = shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "nasty")
+def test_a_page_of_two_runs_has_every_figure_of_both_and_fetches_and_runs_nothing(
+    tiny_run, tiny_conditional_run, drawn_faces, tmp_path
+):
+    nasty = shutil.copytree(tiny_run, tmp_path / "nasty")
     about = json.loads((nasty / "recipe.json").read_text())
     about["recipe"] |= {"name": NASTY, "why": NASTY}
     (nasty / "recipe.json").write_text(json.dumps(about))
-    return written(nasty / "r.html", nasty, tiny_conditional_run, "--data", drawn_faces.folder)
-
-
-def test_a_page_of_two_runs_has_every_figure_of_both(page):
+    page = written(nasty / "r.html", nasty, tiny_conditional_run, "--data", drawn_faces.folder)
     for title in ("Curves", "Held-out figures", "Reconstructions", "Samples", "Traversals",
                   "A map of the latents"):  # fmt: skip
         assert page.count(f"<h3>{title}</h3>") == 2, title
@@ -46,9 +43,6 @@ def test_a_page_of_two_runs_has_every_figure_of_both(page):
     assert sizes.count((10 * SIDE, 2 * SIDE)) == 2  # originals over decoded
     assert sizes.count((7 * SIDE, SIDE)) >= 2  # traversals
     assert PHOTOS not in page  # drawn faces are no photographs
-
-
-def test_the_page_fetches_and_runs_nothing(page):
     addresses = re.findall(r'(?:src|srcset|href)="([^"]*)"', page)
     assert all(a.startswith(("data:image/png;base64,", "#run")) for a in addresses)
     assert "<script" not in page and "&lt;script&gt;" in page  # shown as it is, not run

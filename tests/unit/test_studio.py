@@ -10,6 +10,7 @@ from PIL import Image
 
 import facevae
 from facevae.imaging.alignment import find_faces
+from facevae.imaging.compositing import composite, paste_back
 from facevae.imaging.images import to_pil, to_tensor
 from facevae.models.vae import soften
 from facevae.studio import Studio
@@ -58,11 +59,15 @@ def test_a_studio_comes_back_from_its_folder(studios, kind, pairs, portraits, tm
     again = Studio.load(tmp_path)
     assert again.attributes == studios[kind].attributes and again.framing == studios[kind].framing
     assert (again.classifier is None) == (studios[kind].classifier is None)
+    ours, found = studios[kind].statistics, again.statistics
+    for one, other in ((ours, found), (ours.prior, found.prior)):
+        for name, value in vars(one).items():
+            assert name == "prior" or np.array_equal(value, getattr(other, name)), name
     read = again.read(portraits[0])  # float16 rounds
     assert torch.allclose(read.mean, pairs[kind][0].mean, atol=0.02)
 
 
-def test_a_photo_is_read_as_the_model_needs_it(studios, pairs, kind):
+def test_a_photo_is_read_as_the_model_needs_it_and_its_age_can_be_told(studios, pairs, kind):
     channels, height, width = studios[kind].model.config.image_shape
     for face in pairs[kind]:
         assert face.crop.size == (width, height) and face.crop.mode == ["L", "RGB"][channels > 1]
@@ -70,6 +75,11 @@ def test_a_photo_is_read_as_the_model_needs_it(studios, pairs, kind):
         assert face.mean.shape == (1, 8) and face.warning == ""
         assert (face.alignment is None) == (face.points is None) == (kind == "grey")
         assert torch.equal(face.decoded, studios[kind].model.decode(face.mean, face.condition))
+    told = studios[kind].correct(face, 61)
+    assert told.years == 61 and np.array_equal(studios[kind].edit(told, {}), face.crop)
+    if kind in ("conditional", "studio"):
+        column = studios[kind].model.config.conditions.index("age")
+        assert told.condition[0, column] == pytest.approx(0.61)
 
 
 def test_the_condition_is_what_the_classifier_says_or_else_the_probe(studios, pairs):
@@ -82,15 +92,6 @@ def test_the_condition_is_what_the_classifier_says_or_else_the_probe(studios, pa
     code = studio.model.encode(face.image, studio.statistics.mean_condition[None]).mean
     assert torch.allclose(face.condition, studio.editor.probe(code))
     assert pairs["plain"][0].condition.shape == (1, 0) and pairs["plain"][0].years is not None
-
-
-def test_another_age_can_be_told(studios, pairs, kind):
-    studio, face = studios[kind], pairs[kind][0]
-    told = studio.correct(face, 61)
-    assert told.years == 61 and np.array_equal(studio.edit(told, {}), face.crop)
-    if kind in ("conditional", "studio"):
-        column = studio.model.config.conditions.index("age")
-        assert told.condition[0, column] == pytest.approx(0.61)
 
 
 def test_an_edit_of_nothing_is_the_photo_to_the_bit(studios, pairs, kind):
@@ -199,6 +200,25 @@ def test_pasting_leaves_the_rest_of_the_photo(studios, pairs, kind):
     inside = to_tensor([a.alignment.crop(made[0], 64)])[..., 16:48, 16:48]
     # two bilinear enlargements and a reduction stand between: 3 % of the range
     assert (inside - b.image[..., 16:48, 16:48]).abs().mean() < 0.03
+
+
+def test_a_paste_fades_at_the_edge_and_a_grey_one_changes_all_colours_alike(pairs):
+    grey, kept, size = torch.full((1, 3, 64, 64), 90 / 255), torch.ones(1, 1, 1, 1), (128, 128)
+    face = replace(pairs["plain"][0], decoded=grey)
+    middle = tuple(face.alignment.to_pixels(np.array([0.5, 0.5])).round().astype(int)[::-1])
+    shown = composite([(face, 1.0)], grey + 40 / 255, kept, size)
+    change = np.asarray(paste_back(face, shown, kept, 0.12), int) - face.photo
+    rows, columns = np.nonzero(change.any(-1))
+    unit = face.alignment.to_unit(np.column_stack([columns + 0.5, rows + 0.5]))
+    assert len(rows) and unit.min() > 0 and unit.max() < 1
+    assert np.linalg.norm(unit - 0.5, ord=4, axis=1).max() < 0.5  # its corners are rounded
+    assert (change[middle] >= np.minimum(38, 255 - np.asarray(face.photo)[middle])).all()
+    decoded = composite([(face, 1.0)], grey, 0 * kept, size)  # without detail or hold
+    assert np.asarray(paste_back(face, decoded, 0 * kept, 0.12))[middle].tolist() == [90, 90, 90]
+    face = replace(face, crop=face.crop.convert("L"), decoded=grey[:, :1])
+    darker = to_pil(to_tensor([face.crop_at((64, 64))]) - 20 / 255)[0]
+    change = np.asarray(paste_back(face, darker, kept, 0.12), int) - face.photo
+    assert change[middle].tolist() == [-20, -20, -20]
 
 
 def test_a_blend_is_each_face_at_its_corner_and_a_morph_between_two(studios, pairs, kind):
