@@ -21,15 +21,12 @@ def session(studios):
     return Session(studios("plain"), app.MAX_SIDE)
 
 
-def test_a_face_is_kept_under_a_key_that_nobody_can_guess(session):
+def test_a_face_is_kept_under_a_key_that_nobody_can_guess_until_it_is_forgotten(studios, session):
     mine, again = (session.add(Added(photo=PHOTO)) for _ in range(2))
     assert mine["key"] != again["key"] and len(mine["key"]) > 20
     assert mine["name"] == "Your photo" and mine["origin"] is None
     assert session.face(mine["key"]).photo.size == Image.open(PORTRAITS["Grace Hopper"]).size
     assert session.add(DRAWN)["origin"] == {"draw": 7}
-
-
-def test_a_face_is_forgotten_in_time_and_when_there_are_too_many(studios, session):
     brief = Session(studios("plain"), app.MAX_SIDE, kept_seconds=0.0)
     key = brief.add(DRAWN)["key"]
     with pytest.raises(CannotDo, match="forgotten"):

@@ -16,7 +16,7 @@ def photos(portraits):
     return [open_photo(file) for file in portraits]
 
 
-def test_the_transform_is_exact_on_moved_landmarks():
+def test_the_transform_is_exact_on_moved_landmarks_and_a_crop_repeats_the_edge():
     angle, scale = 0.4, 300.0
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     for template, framing in ((FACE, "face"), (HEAD, "head")):
@@ -32,15 +32,13 @@ def test_the_transform_is_exact_on_moved_landmarks():
     assert np.allclose(Alignment.from_points(turned, "head").matrix, still.matrix)
     with pytest.raises(ValueError, match="'none' has no landmarks"):
         Alignment.from_points(turned, "none")
-
-
-def test_a_crop_that_reaches_out_of_the_photo_repeats_its_edge():
+    # a crop that reaches out of the photo repeats its edge
     alignment = Alignment.from_points(np.array([[5.0, 5.0], [60.0, 5.0]]))
     crop = alignment.crop(Image.new("RGB", (80, 80), "teal"), 64)
     assert np.array_equal(crop, Image.new("RGB", (64, 64), "teal"))
 
 
-def test_the_larger_of_two_faces_is_taken(photos):
+def test_the_larger_of_two_faces_is_taken_and_two_eye_points_need_no_detector(photos):
     large, small = photos
     small = small.resize((small.width // 3, small.height // 3))
     both = Image.new("RGB", (large.width + small.width, large.height), "grey")
@@ -49,11 +47,8 @@ def test_the_larger_of_two_faces_is_taken(photos):
     located = locate(both)
     assert located.faces_found == 2 and np.array_equal(located.points, find_faces(both)[0][0])
     assert located.alignment.matrix[0, 2] + located.alignment.side > small.width
-
-
-def test_two_eye_points_need_no_detector(photos):
     eyes = ((100, 100), (180, 100))
-    located = locate(photos[0], eyes=eyes)
+    located = locate(large, eyes=eyes)
     assert located.faces_found == 1 and np.array_equal(located.points, eyes)
     assert located.alignment.side == pytest.approx(200)
 

@@ -39,14 +39,11 @@ def test_what_is_wanted_takes_along_what_excludes_it(wanted, has, expected):
     assert found == pytest.approx(expected) and torch.equal(before, condition(**has))
 
 
-def test_each_face_moves_from_where_it_is_and_what_is_locked_or_unknown_stays():
+def test_each_face_moves_from_where_it_is_and_growing_up_brings_a_beard_back_bit_by_bit():
     both = torch.cat([condition(Smiling=1), condition(Bangs=1)])
     assert changed(NAMES, both, {"Smiling": 0.5})[:, 0].tolist() == [1.0, 0.5]
     assert changed(NAMES, both, {"Bald": 1.0}, ["Bangs"])[1, NAMES.index("Bangs")] == 1
     assert changed(("Bald",), torch.zeros(1, 1), {"Bald": 1.0}).tolist() == [[1.0]]
-
-
-def test_growing_up_brings_a_beard_back_bit_by_bit_and_each_face_has_its_age():
     bearded, ages = condition(Beard=1).repeat(4, 1), torch.tensor([0.05, 0.11, 0.14, 0.4])
     grown = at_age(NAMES, bearded, ages)
     assert grown[:, NAMES.index("Beard")].tolist() == pytest.approx([0, 0.5, 1, 1])

@@ -62,24 +62,22 @@ def test_splits_are_those_of_earlier_versions(tmp_path):
     assert split["test"].tolist() == [10, 15, 18, 19, 32, 38, 49]
 
 
-def test_a_test_folder_stays_the_test_set(tmp_path):
+def test_a_test_folder_stays_the_test_set_and_a_film_is_cut_in_sequence(tmp_path):
     content = np.arange(200)
     content[0] = content[199]  # a training picture that is in the test folder too
     part = np.array(["train"] * 150 + ["test"] * 50)
-    split = face_set(tmp_path, content, part=part).split()
+    split = face_set(tmp_path / "a", content, part=part).split()
     assert_partition(split, 200)
     assert set(split["test"]) == {0, *range(150, 200)} and 0 < len(split["val"]) < 40
-
-
-def test_a_film_is_cut_in_sequence(tmp_path):
-    split = face_set(tmp_path, np.arange(100)).split(by="order")
+    film = face_set(tmp_path / "b", np.arange(100))
+    split = film.split(by="order")
     assert [len(split[name]) for name in SPLITS] == [80, 10, 10]
     assert np.array_equal(np.concatenate([split[name] for name in SPLITS]), np.arange(100))
     with pytest.raises(ValueError, match="'content' or 'order'"):
-        face_set(tmp_path, [1]).split(by="luck")
+        film.split(by="luck")
 
 
-def test_conditions_are_scaled_and_unknown_ones_are_not_numbers(tmp_path):
+def test_conditions_are_scaled_and_balanced_weights_make_rare_ages_as_likely(tmp_path):
     labels = {"age": [20, -1], "gender": [0, 1], "race": [-1, -1], "name": ["a", "b"]}
     faces = face_set(tmp_path, [1, 2], **labels)
     conditions = faces.conditions(("age", "gender"))
@@ -90,11 +88,8 @@ def test_conditions_are_scaled_and_unknown_ones_are_not_numbers(tmp_path):
     for label, words in (("smile", "no label 'smile' in numbers"), ("race", "no face has a known")):
         with pytest.raises(ValueError, match=words):
             faces.balanced_weights(label)
-
-
-def test_balanced_weights_make_rare_ages_as_likely(tmp_path):
     age = np.array([20] * 90 + [80] * 9 + [-1])
-    weights = face_set(tmp_path, np.arange(100), age=age).balanced_weights(bins=6)
+    weights = face_set(tmp_path / "b", np.arange(100), age=age).balanced_weights(bins=6)
     assert weights[:90].sum() == pytest.approx(weights[90:99].sum())
     assert weights[99] == 0 and weights.mean() == pytest.approx(1)
 
@@ -112,18 +107,14 @@ def test_images_are_mapped_and_become_levels_between_0_and_1(tmp_path):
     ("manifest.json", b"{"), ("manifest.json", b"[1]"), ("images.npy", b"\x93NUMPY"),
     ("labels.npz", b"PK\x03\x04 broken"),
 ])  # fmt: skip
-def test_a_broken_folder_is_named(tmp_path, name, content):
-    face_set(tmp_path, [1, 2])
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(NotPrepared, match=rf"{tmp_path} is broken \(.+\): prepare these"):
-        FaceSet(tmp_path)
-
-
-def test_load_faces_finds_or_says_how_to_make(tmp_path):
+def test_a_folder_is_found_and_a_broken_or_missing_one_is_named(tmp_path, name, content):
+    folder = face_set(tmp_path / "made", range(20)).folder
+    assert len(load_faces("made", root=tmp_path)) == len(load_faces(folder)) == 20
+    (folder / name).write_bytes(content)
+    with pytest.raises(NotPrepared, match=rf"{folder} is broken \(.+\): prepare these"):
+        FaceSet(folder)
     with pytest.raises(NotPrepared, match="prepare SOURCE --out .*/utkface"):
         load_faces("utkface", root=tmp_path)
-    face_set(tmp_path / "made", range(20))
-    assert len(load_faces("made", root=tmp_path)) == len(load_faces(tmp_path / "made")) == 20
 
 
 def test_joined_sets_read_as_one(tmp_path):

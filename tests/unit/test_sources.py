@@ -118,23 +118,20 @@ def test_tables_of_labels(source, file, label, table, expected, tmp_path):
         assert [(one[label], one["gender"]) for one in labels] == expected
 
 
-def test_celeba_reads_identities(tmp_path):
+def test_celeba_reads_identities_and_morph_2_the_columns_as_it_is_distributed(tmp_path):
     rows = "2\nNo_Beard Male Smiling\na.jpg  1 -1  1\nb.jpg  1 -1  1\n"
     people = ("identity_CelebA.txt", b"a.jpg 17\nbroken\nc.jpg 3\n")
     members = [("a.jpg", JPEG), ("b.jpg", JPEG), ("list_attr_celeba.txt", rows.encode()), people]
     labels = {"No_Beard": 1, "Male": 0, "Smiling": 1, "gender": 1, "Beard": 0}
-    found = [item.labels for item in celeba(folder_of(tmp_path, members), {})]
+    found = [item.labels for item in celeba(folder_of(tmp_path / "celeba", members), {})]
     assert found == [labels | {"person": 17}, labels | {"person": -1}]
-
-
-def test_the_columns_of_morph_2_as_it_is_distributed(tmp_path):
     table = (
         "id_num,picture_num,dob,doa,race,gender,facial_hair,age,photo\n"
         "009055,0,12/12/1959,9/21/1999,B,M,1.0,39.0,Album2/009055_0M54.JPG\n"
         "009056,0,12/12/1959,9/21/2004,?,F,,44.0,Album2/009056_0M60.JPG\n"
     )
     members = [(f"Album2/{name}.JPG", JPEG) for name in ("009055_0M54", "009056_0M60")]
-    one, other = morph2(folder_of(tmp_path, [*members, ("morph.csv", table.encode())]), {})
+    one, other = morph2(folder_of(tmp_path / "2", [*members, ("morph.csv", table.encode())]), {})
     assert one.labels == {"age": 39, "gender": 0, "person": "009055"}
     assert other.labels == {"age": 44, "gender": 1, "person": "009056"}
 

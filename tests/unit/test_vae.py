@@ -9,20 +9,10 @@ from facevae.config import ModelConfig
 from facevae.data.synthetic import draw_faces
 from facevae.models import losses, vae
 from facevae.models.vae import FaceVAE, Upsample, age_weights, soften
-from tests.unit.studios import tiny_model
+from tests.unit.studios import CONFIGS, tiny_model
 
 SMALL = ModelConfig(image_shape=(3, 32, 32), latents=8, channels=(8, 16))
-STUDIO = ModelConfig(
-    image_shape=(3, 32, 32), latents=8, channels=(8, 16), decoder_channels=(16, 12, 8), blocks=0,
-    upsample="shuffle", spread_grid=2, conditions=("Smiling", "age"), condition_encoder=False,
-    film=True, hold=True, age_anchors=(10.0, 30.0, 70.0),
-)  # fmt: skip
-
-
-@pytest.fixture
-def studio():
-    """A conditional model whose condition already does something."""
-    return tiny_model(STUDIO)
+STUDIO = replace(CONFIGS["studio"], spread_grid=2)
 
 
 @pytest.mark.parametrize("pool", [False, True])
@@ -67,15 +57,13 @@ def test_group_norm_does_not_depend_on_the_batch():
     assert torch.allclose(together[:1], model.encode(images[:1]).mean, atol=1e-5)
 
 
-def test_new_blocks_and_modulations_are_the_identity():
+def test_new_blocks_and_modulations_are_the_identity_and_a_shuffle_the_nearest_neighbour():
     x = torch.rand(2, 8, 6, 6)
     assert torch.equal(vae.ResidualBlock(8)(x), x)  # which is above 0
     stage = vae.DecoderStage(STUDIO, 8, 4, (12, 12), "bilinear")
     normed = stage.norm(stage.upsample(x))
-    assert torch.equal(stage(x, torch.rand(2, 4)), torch.nn.functional.leaky_relu(normed, 0.1))
-
-
-def test_each_kind_of_doubling_has_its_own_weights_and_a_shuffle_begins_as_the_nearest_neighbour():
+    modulated = stage(x, torch.rand(2, STUDIO.condition_numbers))
+    assert torch.equal(modulated, torch.nn.functional.leaky_relu(normed, 0.1))
     shapes = {"transposed": (3, 2, 4, 4), "bilinear": (2, 3, 3, 3), "shuffle": (8, 3, 3, 3)}
     for kind, shape in shapes.items():
         assert Upsample(3, 2, (8, 8), kind).convolution.weight.shape == shape
@@ -85,13 +73,13 @@ def test_each_kind_of_doubling_has_its_own_weights_and_a_shuffle_begins_as_the_n
     assert spread.std(dim=3).max() < 1e-6  # what differs within a cell is the bias alone
 
 
-def test_conditions_reach_encoder_and_decoder_and_are_asked_for(studio):
+def test_conditions_reach_encoder_and_decoder_and_are_asked_for():
     config = ModelConfig((1, 16, 16), latents=3, channels=(4, 8), conditions=("age", "gender"))
     model, z, images = FaceVAE(config).eval(), torch.zeros(1, 3), torch.rand(1, 1, 16, 16)
     young, old = torch.tensor([[0.1, 0.0]]), torch.tensor([[0.9, 0.0]])
     assert not torch.equal(model.decode(z, young), model.decode(z, old))
     assert not torch.equal(model.encode(images, young).mean, model.encode(images, old).mean)
-    plain, photo = FaceVAE(SMALL), torch.rand(2, 3, 32, 32)
+    plain, studio, photo = FaceVAE(SMALL), tiny_model(STUDIO), torch.rand(2, 3, 64, 64)
     for call, given, says in (
         (model.decode, [z], "needs the condition"), (model.encode, [images], "needs the condition"),
         (plain.decode, [torch.zeros(1, 8), young], "takes no condition"),
@@ -99,34 +87,37 @@ def test_conditions_reach_encoder_and_decoder_and_are_asked_for(studio):
     ):  # fmt: skip
         with pytest.raises(ValueError, match=says):
             call(*given)
-    assert torch.equal(studio.encode(photo).mean, studio.encode(photo, torch.rand(2, 2)).mean)
+    assert torch.equal(studio.encode(photo).mean, studio.encode(photo, torch.rand(2, 5)).mean)
 
 
-def test_an_edit_decoder_draws_its_hold_beside_the_picture_and_begins_as_the_decoder(studio):
-    z, y = torch.randn(2, 8), torch.tensor([[0.0, 0.3], [1.0, 0.3]])
+def test_an_edit_decoder_draws_its_hold_beside_the_picture_and_begins_as_the_decoder():
+    studio, z = tiny_model(STUDIO), torch.randn(2, 8)
+    y = torch.tensor([[0.0, 0, 0, 0, 0.3], [1.0, 0, 0, 0, 0.3]])
     picture, hold = studio.decode_edit(z, y)
-    assert hold.shape == (2, 1, 32, 32) and hold.min() > 0 and hold.max() < 1
-    assert picture.shape == (2, 3, 32, 32) and not torch.equal(picture, studio.decode(z, y))
+    assert hold.shape == (2, 1, 64, 64) and hold.min() > 0 and hold.max() < 1
+    assert picture.shape == (2, 3, 64, 64) and not torch.equal(picture, studio.decode(z, y))
     first = FaceVAE(replace(STUDIO, hold=False)).eval()
     picture, hold = first.with_edit_decoder().decode_edit(z, y)
     assert torch.allclose(picture, first.decode(z, y), atol=1e-5)
     assert hold.mean().item() == pytest.approx(0.88, abs=0.01)
 
 
-def test_the_distance_of_conditions_rises_to_one_and_softens_the_hold(studio):
-    y = torch.tensor([[0.0, 0.3]])
-    moved = [studio.distance(y, torch.tensor([[d, 0.3]])).item() for d in (0.0, 0.1, 0.5, 1.0)]
-    assert moved == pytest.approx([0.0, 0.1 / vae.FULL_CHANGE, 1.0, 1.0])
-    older = studio.distance(y, torch.tensor([[0.0, 0.5]])).item()  # half way from 30 to 70
-    assert older == pytest.approx(min(1.0, 0.5 / vae.FULL_CHANGE))
-    hold = torch.full((2, 1, 1, 1), 0.4)
-    assert soften(hold, torch.tensor([0.0, 0.5])).flatten().tolist() == pytest.approx([1.0, 0.7])
-
-
-def test_ages_are_weights_of_the_two_nearest_anchors():
+def test_ages_weigh_two_anchors_and_the_distance_of_conditions_softens_the_hold():
     weights = age_weights(torch.tensor([5.0, 10.0, 25.0, 70.0, 99.0]), (10.0, 30.0, 70.0))
     expected = [[1, 0, 0], [1, 0, 0], [0.25, 0.75, 0], [0, 0, 1], [0, 0, 1]]
     assert torch.allclose(weights, torch.tensor(expected))
+
+    def distance(smile, age):
+        """From no smile at 40."""
+        y = torch.tensor([[0.0, 0, 0, 0, 0.4], [smile, 0, 0, 0, age]])
+        return FaceVAE(STUDIO).distance(y[:1], y[1:]).item()
+
+    moved = [distance(smile, 0.4) for smile in (0.0, 0.1, 0.5, 1.0)]
+    assert moved == pytest.approx([0.0, 0.1 / vae.FULL_CHANGE, 1.0, 1.0])
+    older = distance(0.0, 0.5)  # half way from 40 to 60
+    assert older == pytest.approx(min(1.0, 0.5 / vae.FULL_CHANGE))
+    hold = torch.full((2, 1, 1, 1), 0.4)
+    assert soften(hold, torch.tensor([0.0, 0.5])).flatten().tolist() == pytest.approx([1.0, 0.7])
 
 
 def test_the_first_batch_sets_sigma_later_ones_move_it_and_a_given_one_stays():
