@@ -10,7 +10,7 @@ import app
 from facevae import CannotDo
 from facevae.ui.server import WRONG, Worker
 from facevae.ui.session import FORGOTTEN, MAX_FACES, PORTRAITS, Added, Origin, Session, data_uri
-from tests.app.page_client import PageClient, Refused, awaited
+from tests.app.page_client import awaited
 
 PHOTO = data_uri(PORTRAITS["Grace Hopper"].read_bytes())
 DRAWN = Added(origin=Origin(draw=7))
@@ -26,6 +26,8 @@ def test_a_face_is_kept_under_a_key_that_nobody_can_guess_until_it_is_forgotten(
     assert mine["key"] != again["key"] and len(mine["key"]) > 20
     assert mine["name"] == "Your photo" and mine["origin"] is None
     assert session.face(mine["key"]).photo.size == Image.open(PORTRAITS["Grace Hopper"]).size
+    with pytest.raises(CannotDo, match=FORGOTTEN):
+        session.face(mine["key"][:-1])
     assert session.add(DRAWN)["origin"] == {"draw": 7}
     brief = Session(studios("plain"), app.MAX_SIDE, kept_seconds=0.0)
     key = brief.add(DRAWN)["key"]
@@ -46,15 +48,6 @@ def test_a_session_begins_with_portraits_or_with_drawn_faces(studios, session):
     assert {face["name"] for face in grey.begin([None] * 4)} == {"Nobody"} and not grey.thumbnails
     [linked, usual] = session.begin([{"draw": 3}, {"draw": "x", "no": 1}])
     assert linked["origin"] == {"draw": 3} and usual["name"] == "Eileen Collins"
-
-
-def test_visitors_see_their_own_faces_alone(urls):
-    mine, other = PageClient(urls("plain")), PageClient(urls("plain"))
-    key = mine.ask("face-editor", "add", {"photo": PHOTO})["key"]
-    assert mine.ask("face-editor", "look", {"face": key})["seen"]
-    with pytest.raises(Refused) as caught:
-        other.ask("face-editor", "look", {"face": key[:-1]})
-    assert caught.value.said == FORGOTTEN
 
 
 def test_a_worker_does_one_thing_at_a_time_in_turn():

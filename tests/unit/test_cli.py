@@ -94,25 +94,9 @@ SMALL = ["--epochs", "1", "--set", "model.channels=4,8", "--set", "model.latents
          "--device", "cpu"]  # fmt: skip
 
 
-def source_of(kind, folder):
-    """A tiny archive of drawn faces as a source has them, unpacked."""
-    if kind == "frey":
-        faces = draw_faces(60, (28, 20), channels=1)[0]
-        savemat(folder / "frey.mat", {"ff": faces.reshape(60, -1).T})
-        return folder / "frey.mat"
-    names = {"utkface": "{age}_{has}_0_2017{i:06d}.jpg", "folders": "{which}/{i}.jpg",
-             "celeba": "img_align_celeba/{i:06d}.jpg"}[kind]  # fmt: skip
-    members = []
-    for i, face in enumerate(draw_faces(60, 96)[0]):
-        name = names.format(i=i, has=i % 2, age=10 + i, which=("smile", "non_smile")[i % 2])
-        members.append((name, encoded(face)))
-    rows = [f"{i:06d}.jpg {2 * (i % 2) - 1}" for i in range(60)]
-    table = ("list_attr_celeba.txt", "\n".join(["60", "Smiling", *rows]).encode())
-    return folder_of(folder, [*members, table])
-
-
-def test_run_goes_all_the_way_and_does_nothing_twice(tmp_path, capsys):
-    archive, out = source_of("frey", tmp_path), tmp_path / "run"
+def test_run_goes_all_the_way_and_does_nothing_twice(grey_faces, tmp_path, capsys):
+    archive, out = tmp_path / "frey.mat", tmp_path / "run"
+    savemat(archive, {"ff": grey_faces.images.reshape(len(grey_faces), -1).T})
     command = ["run", "frey", "--archive", str(archive), "--out", str(out), *SMALL]
     assert main(command) == 0 and "PSNR" in capsys.readouterr().out.upper()
     found = json.loads((out / "figures.json").read_text())
@@ -125,12 +109,15 @@ def test_run_goes_all_the_way_and_does_nothing_twice(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("recipe", "kind"), [
-    ("morph-utkface", "utkface"), ("smile", "folders"), ("attributes-celeba", "celeba"),
-    ("aging", "utkface"),
-])  # fmt: skip
-def test_run_takes_the_recipe_of_each_source(recipe, kind, tmp_path):
-    archive, out = source_of(kind, tmp_path / "photos"), tmp_path / "run"
+@pytest.mark.parametrize("recipe", ["morph-utkface", "smile", "attributes-celeba", "aging"])
+def test_run_takes_the_recipe_of_each_source(recipe, tmp_path):
+    """Of drawn faces, named as UTKFace's, in folders of two classes, with CelebA's list."""
+    kinds, pictures = ("smile", "non_smile"), map(encoded, draw_faces(60, 96)[0])
+    names = [f"{kinds[i % 2]}/{10 + i}_{i % 2}_0_2017{i:06d}.jpg" for i in range(60)]
+    rows = [f"{Path(name).name} {2 * (i % 2) - 1}" for i, name in enumerate(names)]
+    table = ("list_attr_celeba.txt", "\n".join(["60", "Smiling", *rows]).encode())
+    archive = folder_of(tmp_path / "photos", [*zip(names, pictures, strict=True), table])
+    out = tmp_path / "run"
     assert main(["run", recipe, "--archive", str(archive), "--out", str(out), *SMALL]) == 0
     assert (out / "figures.json").is_file() and (out / "best" / "studio.json").is_file()
 
