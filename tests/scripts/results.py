@@ -91,12 +91,9 @@ def run(name: str, archives: Path, out: Path) -> None:
 
 
 def row(name: str, out: Path) -> list[str]:
-    """The cells of a row; [] where it was not run."""
-    path = out / name / "figures.json"
-    if not path.is_file():
-        return []
-    found, recipe = json.loads(path.read_text("utf-8")), facevae.RECIPES[ROWS[name][0]]
-    about, figures = found["run"], found["figures"]
+    """The cells of a row."""
+    found = json.loads((out / name / "figures.json").read_text("utf-8"))
+    recipe, about, figures = facevae.RECIPES[ROWS[name][0]], found["run"], found["figures"]
     with open(out / name / "history.csv", newline="") as file:
         losses = [float(line["val_loss"]) for line in csv.DictReader(file)]
     fifth = min(losses[: max(1, len(losses) * 4 // 5)]) - min(losses)  # what the last fifth gained
@@ -149,8 +146,6 @@ def edit_rows(name: str, out: Path) -> tuple[list[list[str]], list[list[str]]]:
 @torch.inference_mode()
 def latents(name: str, out: Path, strongest: int = 8) -> list[list[str]]:
     """What the strongest latents of a row change from −2.5 to 2.5 deviations about the mean."""
-    if not (out / name / "figures.json").is_file():
-        return []
     model = facevae.FaceVAE.from_pretrained(out / name / "best")
     faces = facevae.load_faces(out / name / "faces")
     q = encoded(model, faces, faces.split()["train"])
@@ -167,12 +162,10 @@ def latents(name: str, out: Path, strongest: int = 8) -> list[list[str]]:
 
 
 def groups(name: str, out: Path) -> list[str]:
-    """PSNR of a row's unseen faces in bands of ages; [] where it was not run."""
-    path = out / name / "figures.json"
-    found = json.loads(path.read_text("utf-8"))["PSNR by group"] if path.is_file() else {}
-    ages = {key: group for key, group in found.items() if key.startswith("age")}
-    return [name, *(f"{group['average']['mean']:.2f} ({group['faces']})"
-                    for group in ages.values())] if ages else []  # fmt: skip
+    """PSNR of a row's unseen faces in bands of ages."""
+    found = json.loads((out / name / "figures.json").read_text("utf-8"))["PSNR by group"]
+    ages = [group for key, group in found.items() if key.startswith("age")]
+    return [name, *(f"{group['average']['mean']:.2f} ({group['faces']})" for group in ages)]
 
 
 def picture(names: Sequence[str], out: Path, path: Path) -> None:
@@ -200,21 +193,23 @@ def main() -> None:
     args = parser.parse_args()
     for name in args.rows or ROWS:
         run(name, args.archives, args.out)
+    done = [name for name in ROWS if (args.out / name / "figures.json").is_file()]
     for name in EDITED:
-        if (args.out / name / "figures.json").is_file() and not args.rows:
+        if name in done and not args.rows:
             edits(name, args.out)
     if all((args.out / name / "best").is_dir() for name in (BEST, SECOND)):
         picture((BEST, SECOND), args.out, PAGE.with_name("smiles.jpg"))
     heads = ["row", "recipe", "changed", "epochs", "curve", "negative ELBO", "the source's loss",
              "KL", "PSNR", "SSIM", "PCA's PSNR", "cost"]  # fmt: skip
-    _write("rows", heads, [row(name, args.out) for name in ROWS])
-    bands = [groups(name, args.out) for name in ROWS if name.startswith("aging")]
+    _write("rows", heads, [row(name, args.out) for name in done])
+    bands = [groups(name, args.out) for name in done if name.startswith("aging")]
     _write("ages of faces", ["row", "0–19", "20–39", "40–59", "60–79", "80–99"], bands)
     edited, aged = zip(*(edit_rows(name, args.out) for name in EDITED), strict=True)
     _write("edits", ["row", "method", "edit", "faces", "turned", "identity", "years moved",
                      "turned along"], sum(edited, []))  # fmt: skip
     heads = ["latent", "KL in nats", "mean change of 255", "upper / middle / lower third"]
-    _write("latents", heads, latents("frey-gaussian", args.out))
+    strongest = latents("frey-gaussian", args.out) if "frey-gaussian" in done else []
+    _write("latents", heads, strongest)
     _write("ages", ["row", "method", "span", "never falls", "steps that do not fall",
                     "gender kept"], sum(aged, []))  # fmt: skip
 
@@ -223,7 +218,7 @@ def _write(mark: str, heads: list[str], rows: list[list[str]]) -> None:
     """Put a table between its marks in the page."""
     start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     before, _, rest = PAGE.read_text("utf-8").partition(start)
-    table = [heads, ["---"] * len(heads), *filter(None, rows)]
+    table = [heads, ["---"] * len(heads), *rows]
     lines = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
     PAGE.write_text(f"{before}{start}\n\n{lines}\n\n{end}{rest.partition(end)[2]}", "utf-8")
 

@@ -88,7 +88,7 @@ def pool(tmp_path_factory):
         yield edits.ReadFaces(CellClassifier(), faces, np.arange(n))
 
 
-def test_heads_read_held_out_faces(pool):
+def test_heads_read_held_out_faces_and_what_the_faces_do_not_show_is_unknown(pool, tmp_path):
     faces = pool.faces
     found = classifier.EvaluationClassifier(faces)
     assert set(found.heads) == {*NAMES, "age"} == set(found.report)
@@ -98,13 +98,11 @@ def test_heads_read_held_out_faces(pool):
     shaved = np.flatnonzero((faces.labels["gender"] == 0) & (faces.labels["Beard"] == 0))
     assert (found.predict(faces.tensor(shaved))["Beard"] > 0.5).float().mean() < 0.1
 
-
-def test_what_the_faces_do_not_show_is_unknown_and_none_at_all_is_refused(pool, tmp_path):
     class Always:
         def predict(self, images):
             return {"Smiling": torch.ones(len(images)), "Bald": torch.ones(len(images))}
 
-    found = classifier.held_out(Always(), pool.faces)
+    found = classifier.held_out(Always(), faces)
     assert found["Smiling"] == 0.5 and np.isnan(found["Bald"])
     with pytest.raises(ValueError, match="carry none of the labels"):
         classifier.EvaluationClassifier(write_faces(tmp_path, np.zeros((40, 8, 8, 3)), HEADS))

@@ -1,6 +1,4 @@
-"""The training loop, the batches that it sees, and the exact rescaling after it."""
-
-import dataclasses
+"""The training loop, its batches, the exact rescaling after it, and the editing classifier."""
 
 import numpy as np
 import pytest
@@ -8,10 +6,13 @@ import torch
 
 from facevae import FaceSet, FaceVAE, ModelConfig, read_history, train
 from facevae.latents.diagnostics import encoded
+from facevae.models.classifier import AttributeClassifier, ClassifierConfig
 from facevae.training.batches import MAX_WEIGHT, Batches, augmentation
+from facevae.training.classifier import train_classifier
 from facevae.training.rescaling import rescale, rescale_to_prior
 from facevae.training.trainer import Diverged, learning_rate
 from tests.helpers import QUIET, TINY, failing, refused
+from tests.unit.studios import tiny_classifier
 
 
 def test_another_seed_is_another_run_of_its_own_noise(small_faces, small_run, tmp_path):
@@ -199,7 +200,7 @@ def test_rescaling_leaves_pictures_and_their_likelihood_as_they_were(changes):
     assert torch.allclose(model.decode(same_z, condition), picture, atol=1e-5)
 
 
-def test_a_trained_model_is_rescaled_to_the_prior_and_draws_the_same(small_faces, small_run):
+def test_a_model_is_rescaled_to_the_prior_where_off_it_and_draws_the_same(small_faces, small_run):
     losses = [row["val_loss"] for row in read_history(small_run)]
     assert min(losses) == losses[-1]  # so that the last is the best, before it was rescaled
     raw, model = (FaceVAE.from_pretrained(small_run / kind) for kind in ("epoch_003", "best"))
@@ -210,12 +211,43 @@ def test_a_trained_model_is_rescaled_to_the_prior_and_draws_the_same(small_faces
     assert torch.allclose(square, torch.ones(4), atol=1e-3)
     assert after.kl().mean() < before.kl().mean()
     assert torch.allclose(model.decode(after.mean), raw.decode(before.mean), atol=1e-4)
-
-
-def test_rescaling_is_done_where_mean_or_scale_is_off_and_then_no_more(small_faces):
-    model, rows = FaceVAE(dataclasses.replace(TINY.model, image_shape=(3, 16, 16))), np.arange(60)
+    model, rows = FaceVAE(raw.config), np.arange(60)
     assert rescale_to_prior(model, small_faces, rows) is True
     assert rescale_to_prior(model, small_faces, rows) is False
     for centre, scale in ((0.01, 1.0), (0.0, 1.01)):
         rescale(model, torch.full((4,), centre), torch.full((4,), scale))
         assert rescale_to_prior(model, small_faces, rows) is True
+
+
+def test_predictions_are_probabilities_and_years_of_a_mirror_too_and_what_is_saved_is_loaded(
+    tmp_path,
+):
+    classifier, images = tiny_classifier().half().float(), torch.rand(5, 3, 40, 40)
+    found, mirrored = classifier.predict(images), classifier.predict(images.flip(3))
+    assert [*found] == ["Smiling", "Bangs", "Bald", "Male", "Eyeglasses", "age"]
+    for name, most in (dict.fromkeys(found, 1) | {"age": 100}).items():
+        assert found[name].shape == (5,) and 0 <= found[name].min() <= found[name].max() <= most
+        assert torch.allclose(found[name], mirrored[name], atol=1e-3)
+    grey = images[:, :1]
+    alike = classifier.predict(grey)["Male"], classifier.predict(grey.expand(-1, 3, -1, -1))["Male"]
+    assert torch.equal(*alike)
+    classifier.save(tmp_path)
+    again = AttributeClassifier.load(tmp_path)
+    assert again.config == classifier.config and again.framing == "face"
+    assert ClassifierConfig(("Male",)).framing == "head"
+    for name, value in again.predict(images).items():
+        assert torch.allclose(value, found[name], atol=1e-4)
+
+
+def test_it_learns_what_the_labels_say_and_refuses_one_that_no_face_has(drawn_faces):
+    rows = drawn_faces.split()["train"]
+    small = {"channels": (8, 16), "size": 32, "cells": 2}
+    config = ClassifierConfig(("Male",), **small)
+    found = train_classifier(drawn_faces, rows, config, epochs=30, batch=16, progress=False)
+    read = found.predict(drawn_faces.tensor(rows))
+    gender = torch.from_numpy(drawn_faces.labels["gender"][rows].astype(np.int64))
+    assert read["Male"][gender == 0].mean() - read["Male"][gender == 1].mean() > 0.15
+    ages = torch.from_numpy(drawn_faces.labels["age"][rows].astype(np.float32))
+    assert torch.corrcoef(torch.stack([read["age"], ages]))[0, 1] > 0.4
+    with pytest.raises(ValueError, match="Wearing_Hat"):
+        train_classifier(drawn_faces, np.arange(9), ClassifierConfig(("Wearing_Hat",), **small))
