@@ -9,28 +9,25 @@ from torch.distributions import Bernoulli, Normal, kl_divergence
 from facevae.models import losses
 from facevae.models.gaussian import Gaussian
 
-
-@pytest.fixture
-def posterior():
-    return Gaussian(*torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0)))
+POSTERIOR = Gaussian(*torch.randn(2, 4, 3, generator=torch.Generator().manual_seed(0)))
 
 
-def test_kl_and_density_are_torchs_and_the_kl_is_zero_at_the_prior(posterior):
-    q = Normal(posterior.mean, posterior.std)
+def test_kl_and_density_are_torchs_and_the_kl_is_zero_at_the_prior():
+    q = Normal(POSTERIOR.mean, POSTERIOR.std)
     expected = kl_divergence(q, Normal(0, 1))
-    assert torch.allclose(posterior.kl_per_latent(), expected, atol=1e-6)
-    assert torch.allclose(posterior.kl(), expected.sum(1))
+    assert torch.allclose(POSTERIOR.kl_per_latent(), expected, atol=1e-6)
+    assert torch.allclose(POSTERIOR.kl(), expected.sum(1))
     assert torch.equal(Gaussian(torch.zeros(2, 5), torch.zeros(2, 5)).kl(), torch.zeros(2))
     z = torch.randn(5, 3)
-    assert torch.allclose(posterior.log_density(z), q.log_prob(z[:, None]), atol=1e-5)
+    assert torch.allclose(POSTERIOR.log_density(z), q.log_prob(z[:, None]), atol=1e-5)
 
 
-def test_parameters_are_bounded_and_one_seed_gives_one_draw_which_carries_the_gradient(posterior):
+def test_parameters_are_bounded_and_one_seed_gives_one_draw_which_carries_the_gradient():
     found = Gaussian.from_parameters(torch.tensor([[1.0, 2.0, 1e6, -1e6]]))
     assert found.mean.tolist() == [[1.0, 2.0]] and found.logvar.tolist() == [[8.0, -14.0]]
     assert found.kl().isfinite().all()
-    draws = [posterior.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
-    assert torch.equal(*draws) and not torch.equal(draws[0], posterior.sample())
+    draws = [POSTERIOR.sample(torch.Generator().manual_seed(7)) for _ in range(2)]
+    assert torch.equal(*draws) and not torch.equal(draws[0], POSTERIOR.sample())
     mean = torch.zeros(2, 3, requires_grad=True)
     Gaussian(mean, torch.zeros(2, 3)).sample().sum().backward()
     assert torch.equal(mean.grad, torch.ones(2, 3))
