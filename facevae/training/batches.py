@@ -126,7 +126,7 @@ def face_masks(framing: str, size: tuple[int, int]) -> Tensor:
         return (4.0 * (1.0 - torch.hypot(across, down))).clamp(0, 1)  # (H, W)
 
     eyes = oval(landmarks[0], 0.30, 0.20) + oval(landmarks[1], 0.30, 0.20)
-    return torch.stack([eyes, oval(landmarks.mean(axis=0), 0.78, 1.0)]).float()
+    return torch.stack([eyes, oval(landmarks.mean(axis=0), 0.78, 1.0)])
 
 
 @dataclass

@@ -208,8 +208,7 @@ def main() -> None:
     _write("edits", ["row", "method", "edit", "faces", "turned", "identity", "years moved",
                      "turned along"], sum(edited, []))  # fmt: skip
     heads = ["latent", "KL in nats", "mean change of 255", "upper / middle / lower third"]
-    strongest = latents("frey-gaussian", args.out) if "frey-gaussian" in done else []
-    _write("latents", heads, strongest)
+    _write("latents", heads, latents("frey-gaussian", args.out) if "frey-gaussian" in done else [])
     _write("ages", ["row", "method", "span", "never falls", "steps that do not fall",
                     "gender kept"], sum(aged, []))  # fmt: skip
 
