@@ -25,6 +25,7 @@ class ModelConfig:
     decoder_channels: tuple[Count, ...] = ()  # from the smallest map up; (): the encoder's mirror
     blocks: Annotated[int, Field(ge=0, le=64)] = 1  # residual blocks at each size of the decoder
     norm: Literal["batch", "group"] = "batch"
+    leak: Annotated[float, Field(ge=0, lt=1)] = 0.1  # slope of LeakyReLU below 0; 0: ReLU
     input_range: Literal["signed", "unit"] = "signed"  # the network sees 2x − 1, or x
     pool: bool = False  # halve by max-pooling (as the Frey source does), not by a stride
     upsample: Literal["transposed", "shuffle"] = "transposed"
@@ -143,9 +144,9 @@ _row("morph-utkface", "source 1: residual decoder, 64×64, clipping and a schedu
      note="σ learnt, mirrored; has the blocks that its code never calls; clips nats, not its sum")
 _row("smile", "source 2: 120 latents, BatchNorm and Dropout2d, summed squared error on [0, 1]",
      model={"latents": 120, "channels": (16, 32, 64, 128), "blocks": 0, "input_range": "unit",
-            "dropout": 0.1, "sigma": SUMMED_MSE},
+            "leak": 0, "dropout": 0.1, "sigma": SUMMED_MSE},
      source="folders", size=128, epochs=150, batch=128, lr=5e-4, schedule="plateau",
-     note="as its best run, but GENKI-4K, 80/10/10, LeakyReLU, clipping; widths and dropout ours")
+     note="as its best run, but GENKI-4K, 80/10/10, clipping; widths and dropout ours")
 _row("smile-beta10", "β = 10", "smile", beta=10.0)
 _row("smile-beta50", "β = 50", "smile", beta=50.0)
 _row("smile-signed", "the network sees [-1, 1], under the same likelihood as `smile`", "smile",
@@ -159,8 +160,8 @@ _row("attributes-celeba", "source 3: five strided convolutions, 32 to 512 channe
      flip=True, note="64×64 for 224×192, 256 latents for 1,000; σ learnt, cosine, mirrored")
 _row("frey", "source 4: Bernoulli pixels, max-pooling, 20 latents", source="frey", framing="none",
      model={"latents": 20, "channels": (32, 64, 128), "blocks": 0, "likelihood": "bernoulli",
-            "pool": True}, epochs=30, batch=32, schedule="constant", keep_every=10,
-     note="as the source, but 80/10/10, BatchNorm, LeakyReLU, clipping; a mirrored decoder")
+            "pool": True, "leak": 0}, epochs=30, batch=32, schedule="constant", keep_every=10,
+     note="as the source, but 80/10/10, BatchNorm, clipping; a mirrored decoder")
 _row("frey-gaussian", "greys taken for greys, with the optimal σ, not for black or white", "frey",
      model={"likelihood": "gaussian"}, note="not in the source")
 _row("aging", "source 5: CVAE on age and gender; the optimal σ, rare ages drawn more often",

@@ -34,15 +34,16 @@ def normalization(kind: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
 class ResidualBlock(nn.Module):
     """x + f(x) with two 3×3 convolutions. Source: He et al., arXiv 1603.05027."""
 
-    def __init__(self, channels: int, norm: str = "batch") -> None:
+    def __init__(self, channels: int, norm: str = "batch", leak: float = 0.1) -> None:
         super().__init__()
+        self.leak = leak
         first, last = (nn.Conv2d(channels, channels, 3, padding=1, bias=False) for _ in range(2))
         norms = normalization(norm, channels), normalization(norm, channels)
         norms[1].weight.data.zero_()  # starts as the identity, so depth costs nothing
-        self.body = nn.Sequential(first, norms[0], nn.LeakyReLU(0.1), last, norms[1])
+        self.body = nn.Sequential(first, norms[0], nn.LeakyReLU(leak), last, norms[1])
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.leaky_relu(x + self.body(x), 0.1)  # (N, C, H, W), unchanged
+        return F.leaky_relu(x + self.body(x), self.leak)  # (N, C, H, W), unchanged
 
 
 class Upsample(nn.Sequential):
@@ -77,7 +78,7 @@ class Encoder(nn.Module):
         inputs, stages = config.image_shape[0], list[nn.Module]()
         for channels in config.channels:
             stages += [nn.Conv2d(inputs, channels, 3, 1 if config.pool else 2, 1)]
-            stages += [normalization(config.norm, channels), nn.LeakyReLU(0.1)]
+            stages += [normalization(config.norm, channels), nn.LeakyReLU(config.leak)]
             stages += [nn.MaxPool2d(2, ceil_mode=True)] if config.pool else []
             stages += [nn.Dropout2d(config.dropout)] if config.dropout else []
             inputs = channels
@@ -110,10 +111,10 @@ class DecoderStage(nn.Module):
         self, config: ModelConfig, inputs: int, outputs: int, size: tuple[int, int], kind: str
     ) -> None:
         super().__init__()
-        blocks = (ResidualBlock(inputs, config.norm) for _ in range(config.blocks))
+        blocks = (ResidualBlock(inputs, config.norm, config.leak) for _ in range(config.blocks))
         self.blocks = nn.Sequential(*blocks)
         self.upsample = Upsample(inputs, outputs, size, kind)
-        self.norm = normalization(config.norm, outputs)
+        self.norm, self.leak = normalization(config.norm, outputs), config.leak
         self.film = nn.Linear(config.condition_numbers, 2 * outputs) if config.film else None
         if self.film is not None:  # the identity at first; Perez et al., arXiv 1709.07871
             nn.init.zeros_(self.film.weight)
@@ -124,7 +125,7 @@ class DecoderStage(nn.Module):
         if self.film is not None:
             scale, shift = self.film(condition)[:, :, None, None].chunk(2, dim=1)  # (N, C', 1, 1)
             x = x * (1.0 + scale) + shift
-        return F.leaky_relu(x, 0.1)
+        return F.leaky_relu(x, self.leak)
 
 
 class Decoder(nn.Module):
@@ -148,9 +149,9 @@ class Decoder(nn.Module):
         if len(rest) == len(sizes):  # a stage for each doubling, then two convolutions
             last = nn.Conv2d(inputs, outputs, 3, padding=1)
             first = nn.Conv2d(inputs, inputs, 3, padding=1)
-            self.head = nn.Sequential(first, nn.LeakyReLU(0.1), last)
+            self.head = nn.Sequential(first, nn.LeakyReLU(config.leak), last)
         else:  # the plain mirror: the last doubling gives the picture
-            blocks = [ResidualBlock(inputs, config.norm) for _ in range(config.blocks)]
+            blocks = (ResidualBlock(inputs, config.norm, config.leak) for _ in range(config.blocks))
             picture = Upsample(inputs, outputs, config.sizes[0], config.upsample)
             self.head = nn.Sequential(*blocks, picture)
 

@@ -17,15 +17,15 @@ def test_every_recipe_is_listed_under_its_name_and_says_what_it_changes():
     assert all(RECIPES[name].note and RECIPES[name].source != "synthetic" for name in sources)
     frey, aging = RECIPES["frey"], RECIPES["aging"]
     assert (frey.source, frey.framing, aging.size, SMILE.size) == ("frey", "none", 128, 128)
+    assert (frey.model.leak, SMILE.model.leak) == (0, 0)  # ReLU, where the sources have it
     model = RECIPES["studio"].model  # with the conditions that edits know
     assert model.conditions == (*ATTRIBUTES, "age") and len(model.age_anchors) == 9
-    assert not model.condition_encoder and model.film
+    assert model.film and not model.condition_encoder
     # normalisation is a range of the network and a likelihood, each in a row of its own
     signed, normalized = RECIPES["smile-signed"].model, RECIPES["smile-normalized"].model
     assert (SMILE.model.input_range, signed.input_range) == ("unit", "signed")
     assert dataclasses.replace(signed, input_range="unit") == SMILE.model
-    assert dataclasses.replace(normalized, sigma=signed.sigma) == signed
-    assert normalized.sigma == pytest.approx(signed.sigma / 2)
+    assert dataclasses.replace(signed, sigma=signed.sigma / 2) == normalized
 
 
 def test_settings_are_read_as_what_their_field_holds():
