@@ -40,9 +40,7 @@ SHORT = ["epochs=30", "bf16=true"]  # to compare seeds and scales by
 AGING = ["epochs=8", "bf16=true", "size=64"]
 SUMMED = ["model.sigma=0.70710678", "epochs=1", "bf16=true"]  # source 1's loss
 ROWS = {  # a name → a recipe and what is changed
-    "frey": ["frey"],
-    "frey-order": ["frey", "split_by=order"],
-    "frey-gaussian": ["frey-gaussian"],
+    "frey": ["frey"], "frey-order": ["frey", "split_by=order"], "frey-gaussian": ["frey-gaussian"],
     **{f"frey-gaussian-order-{s}": ["frey-gaussian", "split_by=order", f"seed={s}"]
        for s in (0, 1, 2)},
     "morph-utkface": ["morph-utkface", "bf16=true"],
@@ -54,12 +52,14 @@ ROWS = {  # a name → a recipe and what is changed
     # as long as the source's
     "smile_batch=128_latents=200": ["smile", "batch=128", "model.latents=200", "bf16=true"],
     **{name: [name, *LONG] for name in ("smile-signed", "smile-beta10", "smile-beta50")},
+    "smile-leaky": ["smile", "model.leak=0.1", *LONG],  # LeakyReLU for the source's ReLU
     **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
        for s in (0, 1, 2) for name in ("smile", "smile-signed")},
+    **{f"smile-leaky-seed-{s}": ["smile", f"seed={s}", "model.leak=0.1", *SHORT]
+       for s in (0, 1, 2)},
     **{name: [name, *SHORT] for name in ("smile-normalized", "smile-optimal")},
     "attributes-celeba": ["attributes-celeba", "bf16=true"],
-    "aging": ["aging", "epochs=4", "bf16=true"],
-    "aging-plain": ["aging-plain", "epochs=4", "bf16=true"],
+    **{name: [name, "epochs=4", "bf16=true"] for name in ("aging", "aging-plain")},
     "aging-256": ["aging", "size=256", "epochs=1", "bf16=true"],
     # what helps the rare old faces, on smaller pictures
     "aging-64": ["aging", *AGING],
@@ -99,11 +99,10 @@ def row(name: str, out: Path) -> list[str]:
     fifth = min(losses[: max(1, len(losses) * 4 // 5)]) - min(losses)  # what the last fifth gained
     flat = fifth < 0.01 * (losses[0] - min(losses))
     measured = [_number(figures.get(key, {}).get("this model")) for key in FIGURES]
-    pca = _number(figures["psnr"].get("PCA"))
     cost = f"{about['seconds'] / 60:.0f} min, threads: {about['cores']}, torch {about['torch']}"
     changes = ", ".join(ROWS[name][1:]) or "–"
     return [name, recipe.name, changes, str(about["epochs"]), "flat" if flat else "still falling",
-            *measured, pca, cost]  # fmt: skip
+            *measured, _number(figures["psnr"].get("PCA")), cost]  # fmt: skip
 
 
 def edits(name: str, out: Path) -> None:
