@@ -176,7 +176,9 @@ class Studio:
         if n < 1 or not math.isfinite(temperature):
             raise CannotDo("ask for at least one sample, at a finite temperature")
         wanted = dict(attributes or {}) | ({} if gender is None else {"Male": 1.0 - 2.0 * gender})
-        state = self.editor.moved(self.editor.sampled(n, seed, temperature), wanted)
+        generator = torch.Generator().manual_seed(seed)
+        codes = self.statistics.prior.sample(n, generator, temperature)
+        state = self.editor.moved((codes, self.editor.probe(codes, binary=True)), wanted)
         return state if age is None else self.editor.aged(state, None, age)
 
     def sample(

@@ -229,7 +229,7 @@ def _write_about(studio: Studio, out: Path) -> None:
                 tab.build(recorder)
     planes, strongest = explore.fit_planes(studio)
     tensors = {f"prior_{name}": tensor for name, tensor in vars(statistics.prior).items()}
-    tensors |= {"mean": statistics.prior.moments()[0], "plane_mean": planes.mean,
+    tensors |= {"mean": statistics.prior.mean, "plane_mean": planes.mean,
                 "plane_std": planes.std, "plane_main": planes.main, "probe": statistics.probe,
                 "mean_condition": statistics.mean_condition, "ages": statistics.ages,
                 "age_codes": statistics.age_codes}  # fmt: skip

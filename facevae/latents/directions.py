@@ -161,14 +161,9 @@ class Editor:
             return 100 * condition[:, self.conditions.index("age")]
         return self.statistics.estimated_age(code)
 
-    def sampled(self, n: int, seed: int, temperature: float) -> State:
-        """Codes from the prior (n, D), and the conditions that they suit."""
-        codes = self.statistics.prior.sample(n, torch.Generator().manual_seed(seed), temperature)
-        return codes, self.probe(codes, binary=True)
-
     def average(self, name: str, has: bool) -> State:
         """The code (1, D) and condition of the average person with an attribute, or without."""
-        code = self.statistics.prior.moments()[0][None]
+        code = self.statistics.prior.mean[None]
         condition = self.statistics.mean_condition[None]
         if direction := self.directions["mean"].get(name):
             return (direction.has if has else direction.lacks)[None], condition

@@ -46,8 +46,7 @@ class MixturePrior:
             draws[which == m] += temperature * noise[which == m] @ factor.T
         return draws
 
-    def moments(self) -> tuple[Tensor, Tensor]:
-        """The mean and the standard deviation of each latent, (D,) each."""
-        mean = self.weights @ self.means
-        inside = self.factors.square().sum(dim=2)  # (M or 1, D) variances of the components
-        return mean, (self.weights @ (inside + (self.means - mean).square())).sqrt()
+    @property
+    def mean(self) -> Tensor:
+        """The mean code, (D,)."""
+        return self.weights @ self.means

@@ -85,7 +85,7 @@ class LatentPlanes:
 @torch.inference_mode()
 def fit_planes(studio: Studio) -> tuple[LatentPlanes, list[int]]:
     """The planes of a model's prior, and its latents, the strongest first."""
-    planes = LatentPlanes(studio.editor.sampled(PLANE_CODES, 0, 1.0)[0])
+    planes = LatentPlanes(studio.draw_codes(PLANE_CODES, 0, 1.0)[0])
     suited = studio.editor.probe(planes.mean[None], binary=True)
     return planes, planes.strongest(
         lambda codes: studio.model.decode(codes, suited.expand(len(codes), -1))

@@ -220,10 +220,9 @@ def test_a_known_mixture_is_found_again_and_draws_repeat_by_seed_with_its_moment
         assert torch.allclose(found, share * expected, atol=0.02)
     draws = [prior.sample(20_000, torch.Generator().manual_seed(1), 1.0) for _ in range(2)]
     assert torch.equal(*draws)
-    mean, std = prior.moments()
     for found in (codes, draws[0]):
-        assert torch.allclose(mean, found.mean(0), atol=0.06)
-        assert torch.allclose(std, found.std(0), rtol=0.03)
+        assert torch.allclose(prior.mean, found.mean(0), atol=0.06)
+    assert torch.allclose(codes.std(0), draws[0].std(0), rtol=0.04)
     cold = prior.sample(9, torch.Generator().manual_seed(2), temperature=0.0)
     assert all((prior.means == one).all(1).any() for one in cold)
 
@@ -233,6 +232,6 @@ def test_few_codes_share_a_covariance_and_many_latents_keep_the_file_small():
     shared = MixturePrior.fit(codes[:60, :40])
     assert shared.factors.shape == (1, 40, 40) and len(shared.weights) == 3
     assert MixturePrior.fit(codes[:12]).means.shape == (1, 200)
-    assert shared.sample(4, torch.Generator()).isfinite().all()
-    assert torch.allclose(shared.moments()[1], codes[:60, :40].std(0, correction=0), rtol=1e-2)
+    draws = shared.sample(20_000, torch.Generator().manual_seed(0), 1.0)
+    assert torch.allclose(draws.std(0), codes[:60, :40].std(0, correction=0), rtol=0.03)
     assert sum(t.numel() * 4 for t in vars(MixturePrior.fit(codes)).values()) < 2e6  # bytes

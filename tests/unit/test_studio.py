@@ -126,7 +126,7 @@ def test_the_hold_mask_lets_go_of_the_photo(studios, pairs):
         expected = (after + hold * (kept - before)).clamp(0, 1)
         shown = to_tensor([studio.edit(face, {"Smiling": 1.0}, detail=detail)])
         assert torch.allclose(shown, expected, atol=0.51 / 255)
-    codes, suited = studio.editor.sampled(1, 3, 0.9)
+    codes, suited = studio.draw_codes(1, 3, 0.9)
     asked = studio.editor.moved((codes, suited), {"Smiling": 1.0})[1]
     (drawn,) = studio.sample(1, 3, attributes={"Smiling": 1.0})
     assert torch.allclose(to_tensor([drawn]), studio.draw(codes, suited, asked)[0], atol=0.51 / 255)
