@@ -139,12 +139,11 @@ def classifier(args: Namespace) -> None:
     """Train the editing classifier, which labels a photo."""
     from facevae.config import ATTRIBUTES
     from facevae.evaluation.classifier import held_out
-    from facevae.latents.diagnostics import known_labels
     from facevae.models.classifier import ClassifierConfig
     from facevae.training.classifier import train_classifier
 
     faces = facevae.load_faces(args.data)
-    names = [n for n in (*ATTRIBUTES, "Young") if (known_labels(faces, [n]) >= 0).any()]
+    names = [n for n in (*ATTRIBUTES, "Young") if (faces.known_labels([n]) >= 0).any()]
     if not names:
         raise ValueError("these faces carry no label to train on: prepare faces with CelebA's")
     config = ClassifierConfig(tuple(names), "age" in faces.labels, faces.framing)

@@ -16,6 +16,7 @@ from facevae.io import explained
 
 SPLITS = ("train", "val", "test")
 TRAIN, TRAIN_AND_VAL = 0.8, 0.9  # shares of the faces
+DRAWN_LABELS = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Beard"}  # of factors
 
 
 class NotPrepared(ValueError):
@@ -118,6 +119,35 @@ class FaceSet:
         if values.dtype.kind not in "biuf":
             raise ValueError(f"no label {label!r} in numbers: these faces carry {[*self.labels]}")
         return np.where(values < 0, np.nan, values)
+
+    def binary_labels(self) -> dict[str, np.ndarray]:
+        """The labels that are yes or no: CelebA's name → (N,), 1, 0, or −1 where unknown. Classes
+        of folders are a label each; drawn factors count as yes in the upper third of their range,
+        as no in the lower."""
+        found: dict[str, np.ndarray] = {}
+        drawn = DRAWN_LABELS if self.manifest["source"] == "synthetic" else {}
+        for name, values in self.labels.items():
+            if name == "gender":
+                found.setdefault("Male", np.where(values < 0, -1, 1 - values))
+            elif name in drawn:
+                low, high = np.linspace(values.min(), values.max(), 4)[1:3]
+                found[drawn[name]] = np.where(values > high, 1, np.where(values < low, 0, -1))
+            elif values.dtype.kind in "biu" and name not in ("content", "class", "race"):
+                found |= {name: values.astype(int)} if np.isin(values, (-1, 0, 1)).all() else {}
+        if "Beard" in found:
+            found.pop("No_Beard", None)
+        classes, numbers = self.manifest.get("classes") or [], self.labels.get("class")
+        if numbers is not None and "Smiling" not in found:
+            for number in range(len(classes) == 2, len(classes)):  # of two, the second says it all
+                found[classes[number]] = np.where(numbers < 0, -1, numbers == number)
+        return found
+
+    def known_labels(self, names: Sequence[str]) -> np.ndarray:
+        """(N, K) float32 by CelebA's names: 0 or 1, years of `age`; NaN where it is unknown."""
+        found, unknown = self.binary_labels(), np.full(len(self), -1)
+        found["age"] = self.labels.get("age", unknown)
+        table = np.stack([found.get(name, unknown) for name in names], axis=1).astype(np.float32)
+        return np.where(table < 0, np.nan, table)
 
 
 class JoinedFaceSet(FaceSet):

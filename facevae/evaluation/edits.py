@@ -18,7 +18,6 @@ from facevae.evaluation.recognition import descriptors
 from facevae.imaging.alignment import FRAMINGS
 from facevae.imaging.compositing import Face
 from facevae.imaging.images import to_pil, to_tensor
-from facevae.latents.diagnostics import known_labels
 from facevae.studio import Studio
 
 # Places (M,) of faces, and name → strength (or `age` → years) → what is shown, (M, 3, H, W)
@@ -47,7 +46,7 @@ class ReadFaces:
         found, framing = features(images), faces.framing
         self.people = None if framing == "none" else descriptors(images, framing)
         self.found, self.read = found[:, :POOLED], classifier.read(found)
-        self.labels = dict(zip(self.read, known_labels(faces, [*self.read])[rows].T, strict=True))
+        self.labels = dict(zip(self.read, faces.known_labels([*self.read])[rows].T, strict=True))
 
     def images(self, places: np.ndarray) -> Tensor:
         return self.faces.tensor(self.rows[places])  # (M, 3, H, W)

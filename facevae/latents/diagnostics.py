@@ -1,6 +1,5 @@
 """Statistics of codes: what a studio needs of a model's training faces; active latents, maps."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -20,7 +19,6 @@ FILES = Pair("studio.json", "studio.safetensors", 1, "statistics of training fac
 MAX_FACES = 8000  # that are encoded
 MIN_CLASS_SIZE = 8  # faces with a label, and without; fewer give no direction
 AGE_EDGES = (0, 6, 13, 20, 30, 40, 50, 60, 70, 121)  # years: a band is from one to under the next
-DRAWN_LABELS = {"smile": "Smiling", "glasses": "Eyeglasses", "beard": "Beard"}  # of factors
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class LatentStatistics:
         years = faces.labels.get("age", np.full(len(faces), -1))[rows]
         band = np.digitize(years, AGE_EDGES)  # 0: unknown
         bands = [band == k for k in range(1, len(AGE_EDGES)) if (band == k).sum() >= MIN_CLASS_SIZE]
-        labels = {name: values[rows] for name, values in binary_labels(faces).items()}
+        labels = {name: values[rows] for name, values in faces.binary_labels().items()}
         table = {}
         for name, values in labels.items():
             has, lacks = codes[values == 1], codes[values == 0]
@@ -111,37 +109,6 @@ def encoded(
         means.append(posterior.mean.cpu())
         logvars.append(posterior.logvar.cpu())
     return Gaussian(torch.cat(means), torch.cat(logvars))
-
-
-def binary_labels(faces: FaceSet) -> dict[str, np.ndarray]:
-    """The labels of faces that are yes or no: CelebA's name → (N,), 1, 0, or −1 where unknown.
-    Classes of folders are a label each; drawn factors count as yes in the upper third of their
-    range, as no in the lower."""
-    found: dict[str, np.ndarray] = {}
-    drawn = DRAWN_LABELS if faces.manifest["source"] == "synthetic" else {}
-    for name, values in faces.labels.items():
-        if name == "gender":
-            found.setdefault("Male", np.where(values < 0, -1, 1 - values))
-        elif name in drawn:
-            low, high = np.linspace(values.min(), values.max(), 4)[1:3]
-            found[drawn[name]] = np.where(values > high, 1, np.where(values < low, 0, -1))
-        elif values.dtype.kind in "biu" and name not in ("content", "class", "race"):
-            found |= {name: values.astype(int)} if np.isin(values, (-1, 0, 1)).all() else {}
-    if "Beard" in found:
-        found.pop("No_Beard", None)
-    classes, numbers = faces.manifest.get("classes") or [], faces.labels.get("class")
-    if numbers is not None and "Smiling" not in found:
-        for number in range(len(classes) == 2, len(classes)):  # of two, the second says it all
-            found[classes[number]] = np.where(numbers < 0, -1, numbers == number)
-    return found
-
-
-def known_labels(faces: FaceSet, names: Sequence[str]) -> np.ndarray:
-    """(N, K) float32 by CelebA's names: 0 or 1, years of `age`; NaN where it is unknown."""
-    found, unknown = binary_labels(faces), np.full(len(faces), -1)
-    found["age"] = faces.labels.get("age", unknown)
-    table = np.stack([found.get(name, unknown) for name in names], axis=1).astype(np.float32)
-    return np.where(table < 0, np.nan, table)
 
 
 def _balanced(codes: Tensor, values: np.ndarray, strata: np.ndarray) -> Tensor:

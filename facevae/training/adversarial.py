@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from facevae.data.face_set import FaceSet
 from facevae.io import claim
-from facevae.latents.diagnostics import LatentStatistics, known_labels
+from facevae.latents.diagnostics import LatentStatistics
 from facevae.models import classifier as critics
 from facevae.models.classifier import AttributeClassifier
 from facevae.models.conditions import HAIR, changed
@@ -260,7 +260,7 @@ def train_edits(
     identity, split = f"edits of {model.config}", faces.split(seed)
     state = read_checkpoint(out, resume, identity)
     claim(out)
-    read, known = readings(faces, classifier, names), known_labels(faces, names)
+    read, known = readings(faces, classifier, names), faces.known_labels(names)
     is_age = np.array(names) == "age"
     grown = is_age & (read >= ADULT)  # few faces are labelled with one; children are misread
     known = np.where(np.isnan(known) & grown, read, known)

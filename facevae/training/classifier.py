@@ -10,7 +10,6 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from facevae.data.face_set import FaceSet
-from facevae.latents.diagnostics import known_labels
 from facevae.models.classifier import AGES, AttributeClassifier, ClassifierConfig, resized
 from facevae.training.batches import augmentation
 
@@ -26,7 +25,7 @@ def train_classifier(
     """Train a classifier on rows of faces; what a face is not labelled with is skipped. Raises
     ValueError: an attribute that no face carries."""
     names = (*config.attributes, "age") if config.age else config.attributes
-    targets = torch.from_numpy(known_labels(faces, names)[rows])  # (M, A [+ 1]), NaN: unknown
+    targets = torch.from_numpy(faces.known_labels(names)[rows])  # (M, A [+ 1]), NaN: unknown
     for name, column in zip(config.attributes, targets.T, strict=False):
         if column.isnan().all():
             raise ValueError(f"no faces carry the label {name!r}: leave it out or add faces")
@@ -82,7 +81,7 @@ def readings(faces: FaceSet, classifier: AttributeClassifier, names: Sequence[st
 
 def labelled(faces: FaceSet, names: Sequence[str], read: np.ndarray) -> FaceSet:
     """The faces with what was read, (N, K), in place of labels that they lack."""
-    known, made = known_labels(faces, names), copy.copy(faces)
+    known, made = faces.known_labels(names), copy.copy(faces)
     table = np.where(np.isnan(known), read, known).round().astype(np.int16)
     made.labels.update(faces.labels | dict(zip(names, table.T, strict=True)))
     return made

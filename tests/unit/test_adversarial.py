@@ -9,7 +9,6 @@ from torch import nn
 
 from facevae import FaceVAE, ModelConfig, Studio, train
 from facevae.imaging.alignment import HEAD
-from facevae.latents.diagnostics import known_labels
 from facevae.models import classifier as networks
 from facevae.training.adversarial import EditRecipe, EditTrainer, train_edits
 from facevae.training.batches import EditFaces, face_masks, sunglasses
@@ -219,7 +218,7 @@ def test_critics_give_a_score_at_each_scale_and_the_hinge_is_zero_where_they_are
 
 def test_labels_are_the_faces_own_where_they_are_known_else_what_was_read(drawn_faces):
     classifier = tiny_classifier()
-    read, known = readings(drawn_faces, classifier, NAMES), known_labels(drawn_faces, NAMES)
+    read, known = readings(drawn_faces, classifier, NAMES), drawn_faces.known_labels(NAMES)
     assert read.shape == (len(drawn_faces), 4) and read.min() >= 0 and read[:, :3].max() <= 1
     assert np.array_equal(known[:, 2], 1 - drawn_faces.labels["gender"])
     assert np.array_equal(known[:, 3], drawn_faces.labels["age"])

@@ -6,7 +6,7 @@ import torch
 
 from facevae import CannotDo, FaceSet, FaceVAE, ModelConfig
 from facevae.latents import diagnostics
-from facevae.latents.diagnostics import LatentStatistics, binary_labels
+from facevae.latents.diagnostics import LatentStatistics
 from facevae.latents.directions import METHODS, Direction, find
 from facevae.latents.paths import PATHS, linear, spherical, traversal
 from facevae.models.priors import MixturePrior
@@ -79,7 +79,7 @@ def test_the_probe_reads_conditions_from_codes_of_the_mean_condition(confounded)
 
 
 def test_labels_of_drawn_faces_have_celebas_names(drawn_faces):
-    labels = binary_labels(drawn_faces)
+    labels = drawn_faces.binary_labels()
     assert {"Eyeglasses", "Beard"} <= set(labels)
     assert np.array_equal(labels["Male"] == 1, drawn_faces.labels["gender"] == 0)
     smiles = drawn_faces.labels["smile"]
@@ -95,7 +95,7 @@ def test_labels_of_drawn_faces_have_celebas_names(drawn_faces):
 ])  # fmt: skip
 def test_classes_are_labels_but_texts_numbers_and_opposites_are_not(labels, classes, expected):
     columns = {name: np.array(values) for name, values in labels.items()}
-    found = binary_labels(Faces(np.zeros((3, 3)), columns, classes=classes))
+    found = Faces(np.zeros((3, 3)), columns, classes=classes).binary_labels()
     assert {name: values.tolist() for name, values in found.items()} == expected
 
 
