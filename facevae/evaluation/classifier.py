@@ -9,12 +9,10 @@ import torch
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor
-from torch.nn import functional as F
 
 from facevae.config import ATTRIBUTES
 from facevae.data.face_set import FaceSet, evenly
-from facevae.latents.diagnostics import known_labels
-from facevae.models.classifier import imagenet
+from facevae.models.classifier import imagenet, resized
 
 LABELS = (*ATTRIBUTES, "Young", "age")  # by CelebA's names
 SIDE, POOLED, MIDDLE_BLOCK = 128, 1280, 10  # pixels; features of the last layer; a block before
@@ -30,9 +28,9 @@ def features(images: Tensor) -> Tensor:
     network, middle, found = backbone(1), [], []
     hook = network._blocks[MIDDLE_BLOCK].register_forward_hook(lambda *call: middle.append(call[2]))
     with hook, torch.autocast("cpu", torch.bfloat16):  # a third of the time, the same accuracy
-        for part in images.expand(-1, 3, -1, -1).split(64):
-            part = F.interpolate(part, (SIDE, SIDE), mode="bilinear", antialias=True)
-            x = ((255.0 * part - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        for part in images.split(64):
+            x = (255.0 * resized(part, SIDE) - 127.0) / 128.0  # (N, 3, SIDE, SIDE)
+            x = x.contiguous(memory_format=torch.channels_last)
             last = network.extract_features(x).float().mean((2, 3))  # (N, 1280, 4, 4)
             found.append(torch.cat([last, middle.pop().float().flatten(1)], dim=1))  # (N, 80, 8, 8)
     return torch.cat(found)
@@ -43,7 +41,7 @@ def held_out(classifier: Any, faces: FaceSet, seed: int = 0) -> dict[str, float]
     attribute, NaN where they do not show both classes, and the mean error of `age` in years."""
     rows, report = evenly(faces.split(seed)["test"], 2000), {}
     for name, read in classifier.predict(faces.tensor(rows)).items():
-        label, values = known_labels(faces, [name])[rows, 0], read.numpy()
+        label, values = faces.known_labels([name])[rows, 0], read.numpy()
         right = [((values > 0.5) == side)[label == side] for side in (0, 1)]
         parts = [np.abs(values - label)[~np.isnan(label)]] if name == "age" else right
         report[name] = float(np.mean([part.mean() if len(part) else np.nan for part in parts]))
@@ -60,7 +58,7 @@ class EvaluationClassifier:
         rows, self.heads = evenly(faces.split()["train"], most), {}
         parts = np.array_split(rows, 1 + len(rows) // 1000)  # not all pictures in memory at once
         x = torch.cat([features(faces.tensor(part)) for part in parts]).numpy()
-        labels = known_labels(faces, LABELS)[rows]
+        labels = faces.known_labels(LABELS)[rows]
         self.mean, self.spread = x.mean(axis=0), x.std(axis=0).clip(1e-3)
         x = (x - self.mean) / self.spread
         sides = np.nan_to_num(labels[:, LABELS.index("Male")], nan=2)
