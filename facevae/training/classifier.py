@@ -83,5 +83,5 @@ def labelled(faces: FaceSet, names: Sequence[str], read: np.ndarray) -> FaceSet:
     """The faces with what was read, (N, K), in place of labels that they lack."""
     known, made = faces.known_labels(names), copy.copy(faces)
     table = np.where(np.isnan(known), read, known).round().astype(np.int16)
-    made.labels.update(faces.labels | dict(zip(names, table.T, strict=True)))
+    made.labels = faces.labels | dict(zip(names, table.T, strict=True))
     return made
