@@ -33,8 +33,8 @@ from facevae.latents.directions import METHODS
 PAGE = Path("assets/results.md")
 ARCHIVES = {"utkface": "UTKFace.tar", "folders": "GENKI4K.tar", "celeba": "celeba.tar",
             "frey": "frey_rawface.mat"}  # fmt: skip
-BEST = "smile_batch=32_latents=200"  # by its validation loss, and then
-SECOND = "smile_batch=32_latents=120"
+BEST = "smile_batch=32_latents=120"  # by its validation loss, and then
+SECOND = "smile_batch=32_latents=200"
 LONG = ["epochs=125", "bf16=true"]  # 288,000 faces of GENKI; source 2 showed its own 144,000
 SHORT = ["epochs=30", "bf16=true"]  # to compare seeds and scales by
 AGING = ["epochs=8", "bf16=true", "size=64"]
