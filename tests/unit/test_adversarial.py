@@ -223,7 +223,9 @@ def test_labels_are_the_faces_own_where_they_are_known_else_what_was_read(drawn_
     assert np.array_equal(known[:, 2], 1 - drawn_faces.labels["gender"])
     assert np.array_equal(known[:, 3], drawn_faces.labels["age"])
     assert np.isnan(known[:, 1]).all()
+    own = [*drawn_faces.labels]
     y = labelled(drawn_faces, NAMES, read).conditions(NAMES)
+    assert [*drawn_faces.labels] == own  # what was read stays off the caller's faces
     assert np.array_equal(y[:, 1], read[:, 1].round()) and np.array_equal(y[:, 2], known[:, 2])
     with pytest.raises(ValueError, match="age, but not Beard"):
         readings(drawn_faces, classifier, ("Beard",))
