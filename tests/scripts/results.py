@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # wherever it is r
 import numpy as np
 import torch
 from PIL import Image
-from torch.nn import functional as F
 
 import facevae
 from facevae.evaluation.classifier import EvaluationClassifier
@@ -55,14 +54,14 @@ ROWS = {  # a name → a recipe and what is changed
     "smile-leaky": ["smile", "model.leak=0.1", *LONG],  # LeakyReLU for the source's ReLU
     **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
        for s in (0, 1, 2) for name in ("smile", "smile-signed")},
-    **{f"smile-leaky-seed-{s}": ["smile", f"seed={s}", "model.leak=0.1", *SHORT]
+    **{f"smile-{name}-seed-{s}": ["smile", f"seed={s}", change, *SHORT]
+       for name, change in (("leaky", "model.leak=0.1"), ("batch-32", "batch=32"))
        for s in (0, 1, 2)},
     **{name: [name, *SHORT] for name in ("smile-normalized", "smile-optimal")},
     "attributes-celeba": ["attributes-celeba", "bf16=true"],
-    **{name: [name, "epochs=4", "bf16=true"] for name in ("aging", "aging-plain")},
+    **{name: [name, "epochs=30", "bf16=true"] for name in ("aging", "aging-plain")},
     "aging-256": ["aging", "size=256", "epochs=1", "bf16=true"],
-    # what helps the rare old faces, on smaller pictures
-    "aging-64": ["aging", *AGING],
+    "aging-64": ["aging", *AGING],  # and what helps the rare old faces
     "aging-64-even": ["aging", "balance=", *AGING],
     "aging-64-weigh": ["aging", "balance=", "weigh=age", *AGING],
     "aging-64-augment": ["aging", "augment=true", *AGING],
@@ -70,8 +69,7 @@ ROWS = {  # a name → a recipe and what is changed
 EDITED = {  # a row → the row whose faces the evaluation classifier is fitted to, and the methods
     BEST: ("attributes-celeba", ["mean"]),
     "attributes-celeba": ("attributes-celeba", ["mean", "balanced"]),
-    "aging": ("aging", ["condition", "vector"]),
-    "aging-plain": ("aging", ["condition", "vector"]),
+    **{name: ("aging", ["condition", "vector"]) for name in ("aging", "aging-plain")},
 }
 FIGURES = ("negative_elbo", "source_loss", "kl", "psnr", "ssim")
 
@@ -93,16 +91,15 @@ def run(name: str, archives: Path, out: Path) -> None:
 def row(name: str, out: Path) -> list[str]:
     """The cells of a row."""
     found = json.loads((out / name / "figures.json").read_text("utf-8"))
-    recipe, about, figures = facevae.RECIPES[ROWS[name][0]], found["run"], found["figures"]
+    about, figures, (recipe, *changed) = found["run"], found["figures"], ROWS[name]
     with open(out / name / "history.csv", newline="") as file:
         losses = [float(line["val_loss"]) for line in csv.DictReader(file)]
     fifth = min(losses[: max(1, len(losses) * 4 // 5)]) - min(losses)  # what the last fifth gained
-    flat = fifth < 0.01 * (losses[0] - min(losses))
+    curve = "flat" if fifth < 0.01 * (losses[0] - min(losses)) else "still falling"
     measured = [_number(figures.get(key, {}).get("this model")) for key in FIGURES]
     cost = f"{about['seconds'] / 60:.0f} min, threads: {about['cores']}, torch {about['torch']}"
-    changes = ", ".join(ROWS[name][1:]) or "–"
-    return [name, recipe.name, changes, str(about["epochs"]), "flat" if flat else "still falling",
-            *measured, _number(figures["psnr"].get("PCA")), cost]  # fmt: skip
+    return [name, recipe, ", ".join(changed) or "–", str(about["epochs"]), curve, *measured,
+            _number(figures["psnr"].get("PCA")), cost]  # fmt: skip
 
 
 def edits(name: str, out: Path) -> None:
@@ -151,7 +148,7 @@ def latents(name: str, out: Path, strongest: int = 8) -> list[list[str]]:
     mean, std, kl = q.mean.mean(0), q.mean.std(0), q.kl_per_latent()
     found = []
     for latent in by_kl(kl)[:strongest]:
-        step = 2.5 * std[latent] * F.one_hot(torch.tensor(latent), len(std))  # (D,)
+        step = 2.5 * std * (torch.arange(len(std)) == latent)  # (D,)
         low, high = model.decode(torch.stack([mean - step, mean + step]))[:, 0] * 255  # (H, W)
         change = (high - low).abs()
         thirds = [part.sum() / change.sum() for part in change.tensor_split(3)]
@@ -213,11 +210,14 @@ def main() -> None:
 
 
 def _write(mark: str, heads: list[str], rows: list[list[str]]) -> None:
-    """Put a table between its marks in the page."""
+    """Put a table between its marks in the page, where rows whose runs are not here stay."""
     start, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
     before, _, rest = PAGE.read_text("utf-8").partition(start)
-    table = [heads, ["---"] * len(heads), *rows]
-    lines = "\n".join(f"| {' | '.join(cells)} |" for cells in table)
+    stood = [line[2:-2].split(" | ") for line in rest.partition(end)[0].splitlines()[4:] if line]
+    new = {cells[0] for cells in rows}
+    stay = [one for one in stood if not new or (one[0] in ROWS and one[0] not in new)]
+    rows = sorted([*rows, *stay], key=lambda cells: [*ROWS, cells[0]].index(cells[0]))
+    lines = "\n".join(f"| {' | '.join(cells)} |" for cells in [heads, ["---"] * len(heads), *rows])
     PAGE.write_text(f"{before}{start}\n\n{lines}\n\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
