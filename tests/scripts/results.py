@@ -55,8 +55,8 @@ ROWS = {  # a name → a recipe and what is changed
     **{f"{name}-seed-{s}": [name, f"seed={s}", *SHORT]
        for s in (0, 1, 2) for name in ("smile", "smile-signed")},
     **{f"smile-{name}-seed-{s}": ["smile", f"seed={s}", change, *SHORT]
-       for name, change in (("leaky", "model.leak=0.1"), ("batch-32", "batch=32"))
-       for s in (0, 1, 2)},
+       for name, change in (("leaky", "model.leak=0.1"), ("batch-32", "batch=32"),
+                            ("latents-200", "model.latents=200")) for s in (0, 1, 2)},
     **{name: [name, *SHORT] for name in ("smile-normalized", "smile-optimal")},
     "attributes-celeba": ["attributes-celeba", "bf16=true"],
     **{name: [name, "epochs=30", "bf16=true"] for name in ("aging", "aging-plain")},
