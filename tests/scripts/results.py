@@ -191,7 +191,7 @@ def main() -> None:
         run(name, args.archives, args.out)
     done = [name for name in ROWS if (args.out / name / "figures.json").is_file()]
     for name in EDITED:
-        if name in done and not args.rows:
+        if name in done and name in (args.rows or done):
             edits(name, args.out)
     if all((args.out / name / "best").is_dir() for name in (BEST, SECOND)):
         picture((BEST, SECOND), args.out, PAGE.with_name("smiles.jpg"))
