@@ -111,7 +111,8 @@ class DecoderStage(nn.Module):
         self, config: ModelConfig, inputs: int, outputs: int, size: tuple[int, int], kind: str
     ) -> None:
         super().__init__()
-        blocks = (ResidualBlock(inputs, config.norm, config.leak) for _ in range(config.blocks))
+        count = config.blocks + (config.fine_blocks if min(size) >= 64 else 0)
+        blocks = (ResidualBlock(inputs, config.norm, config.leak) for _ in range(count))
         self.blocks = nn.Sequential(*blocks)
         self.upsample = Upsample(inputs, outputs, size, kind)
         self.norm, self.leak = normalization(config.norm, outputs), config.leak
@@ -139,9 +140,8 @@ class Decoder(nn.Module):
         self.start = (inputs, *config.sizes[-1])  # c, h, w
         self.dense = nn.Linear(config.latents + config.condition_numbers, math.prod(self.start))
         sizes, outputs = config.sizes[-2::-1], config.image_shape[0] + hold
-        kinds: list[str] = [config.upsample] * len(sizes)
-        if config.upsample == "shuffle":
-            kinds[-1] = "bilinear"
+        final = "bilinear" if config.upsample == "shuffle" else config.upsample
+        kinds = [*[config.upsample] * (len(sizes) - 1), final]
         self.stages = nn.ModuleList()
         for channels, size, kind in zip(rest, sizes, kinds, strict=False):
             self.stages.append(DecoderStage(config, inputs, channels, size, kind))
@@ -180,7 +180,7 @@ class FaceVAE(nn.Module):
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         if config.hold:
-            self.edit_decoder = Decoder(config, hold=True)
+            self.edit_decoder = Decoder(replace(config, fine_blocks=0), hold=True)
         # The optimal σ² of the training batches, averaged as BatchNorm does its variance:
         # validation then scores with what was learnt, not with what suits its own faces.
         self.register_buffer("variance", torch.tensor((config.sigma or 0.0) ** 2))
