@@ -231,7 +231,7 @@ class FaceVAE(nn.Module):
 
     @torch.no_grad()
     def with_edit_decoder(self) -> Self:
-        """The same model with an edit decoder, which begins as a copy of the decoder."""
+        """The same model with an edit decoder, a copy of the decoder without its fine blocks."""
         model = type(self)(replace(self.config, hold=True))
         model.load_state_dict(self.state_dict(), strict=False)
         begun = self.decoder.state_dict()
