@@ -176,7 +176,7 @@ _row("aging-plain", "source 5's own loss: summed error on [-1, 1], faces as they
 _row("studio", "stage 1 of the app's model: conditions to the decoder alone, 128×128 heads",
      model={"latents": 256, "channels": (32, 64, 96, 128), "blocks": 0, "spread_grid": 2,
             "decoder_channels": (96, 96, 64, 32, 16), "upsample": "shuffle", "film": True,
-            "condition_encoder": False, "conditions": (*ATTRIBUTES, "age"),
+            "condition_encoder": False, "conditions": (*ATTRIBUTES, "age"), "fine_blocks": 1,
             "age_anchors": (2, 8, 15, 25, 35, 45, 55, 65, 80)},
      source="celeba", size=128, framing="head", batch=32, lr=1.6e-3, flip=True, bf16=True,
      note="CelebA has no ages: `--classifier FOLDER` reads them")
