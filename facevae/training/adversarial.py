@@ -40,8 +40,8 @@ TIED = {  # an edit of the one may take along the others: they change together b
 
 @dataclass(frozen=True)
 class EditRecipe:
-    """Weights and rates of stage 2; the weights as the shipped model's run ended, but for three
-    edits that weighed more (taking off grey hair, a moustache, glasses: 1.5 times)."""
+    """Weights and rates of stage 2; the weights as the shipped model's run ended, but for
+    edits that weighed more there (`assets/studio/experiments.md`, its last row)."""
 
     batch: int = 16
     decoder_rate: float = 3e-4
