@@ -16,7 +16,7 @@ from facevae.models.vae import FaceVAE, age_weights
 
 FILES = Pair("studio.json", "studio.safetensors", 1, "statistics of training faces",
              "give the folder best/ of a run that `python -m facevae train` finished")  # fmt: skip
-MAX_FACES = 8000  # that are encoded
+MAX_FACES = 24_000  # that are encoded
 MIN_CLASS_SIZE = 8  # faces with a label, and without; fewer give no direction
 AGE_EDGES = (0, 6, 13, 20, 30, 40, 50, 60, 70, 121)  # years: a band is from one to under the next
 
@@ -81,7 +81,7 @@ class LatentStatistics:
     def save(self, folder: str | Path) -> None:
         """Write `studio.json` and `studio.safetensors`."""
         tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
-        tensors |= {f"prior.{name}": tensor for name, tensor in vars(self.prior).items()}
+        tensors |= {f"prior.{name}": tensor.half() for name, tensor in vars(self.prior).items()}
         about = {name: getattr(self, name) for name in ("framing", "source", "labels")}
         FILES.write(folder, about, tensors)
 
@@ -89,7 +89,7 @@ class LatentStatistics:
     def load(cls, folder: str | Path) -> Self:
         """Read what `save` wrote; NotAModel: a file is missing, foreign or broken, and which."""
         with FILES.reading(folder) as (about, tensors):
-            prior = {n[6:]: tensors.pop(n) for n in [*tensors] if n.startswith("prior.")}
+            prior = {n[6:]: tensors.pop(n).float() for n in [*tensors] if n.startswith("prior.")}
             about["labels"], about["prior"] = tuple(about["labels"]), MixturePrior(**prior)
             found = cls(**about | tensors)
             if not len(found.labels) == len(found.with_label) == len(found.balanced):

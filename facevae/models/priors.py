@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 MIN_PER_COMPONENT = 20  # codes; with fewer there are fewer components
-MAX_NUMBERS = 300_000  # of covariances; above it (1.2 MB) all components share one
+MIN_PER_LATENT = 5  # codes a component, and a latent, for a covariance of its own
 JITTER = 1e-4  # added to the variances, so that a latent that carries nothing stays drawable
 
 
@@ -21,20 +21,22 @@ class MixturePrior:
     factors: Tensor  # (M, D, D) lower triangular, or (1, D, D) where all components share one
 
     @classmethod
-    def fit(cls, codes: Tensor, components: int = 8, seed: int = 0) -> Self:
-        """Fit to posterior means (N, D), by fewer components where there are few codes."""
+    def fit(cls, codes: Tensor, components: int = 16, seed: int = 0) -> Self:
+        """Fit to posterior means (N, D): with a covariance of its own for each component, by fewer
+        components where there are few codes, or one for all where there is but one such."""
         from sklearn.mixture import GaussianMixture
 
         count, latents = codes.shape
-        components = max(1, min(components, count // MIN_PER_COMPONENT))
-        own = count >= 2 * components * latents and components * latents**2 <= MAX_NUMBERS
-        mixture = GaussianMixture(components, covariance_type="full" if own else "tied", tol=0.05,
-                                  reg_covar=JITTER, random_state=seed)  # fmt: skip
+        own = min(components, count // (MIN_PER_LATENT * latents))
+        kind = "full" if own > 1 else "tied"
+        components = own if own > 1 else max(1, min(components, count // MIN_PER_COMPONENT))
+        mixture = GaussianMixture(components, covariance_type=kind, tol=0.05, reg_covar=JITTER,
+                                  random_state=seed)  # fmt: skip
         mixture.fit(codes.double().cpu().numpy())
         covariances = torch.from_numpy(mixture.covariances_).reshape(-1, latents, latents)
         factors = torch.linalg.cholesky(covariances).contiguous()  # as one read from a file
         parts = torch.from_numpy(mixture.weights_), torch.from_numpy(mixture.means_), factors
-        return cls(*(part.float() for part in parts))
+        return cls(*(part.half().float() for part in parts))  # as precisely as they are saved
 
     def sample(self, n: int, generator: torch.Generator, temperature: float = 0.9) -> Tensor:
         """n draws (n, D); `temperature` scales the spread about each component's mean."""

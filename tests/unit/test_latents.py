@@ -227,11 +227,12 @@ def test_a_known_mixture_is_found_again_and_draws_repeat_by_seed_with_its_moment
     assert all((prior.means == one).all(1).any() for one in cold)
 
 
-def test_few_codes_share_a_covariance_and_many_latents_keep_the_file_small():
+def test_few_codes_share_a_covariance_and_many_have_one_for_each_component():
     codes = torch.randn(4000, 200, generator=torch.Generator().manual_seed(0))
     shared = MixturePrior.fit(codes[:60, :40])
     assert shared.factors.shape == (1, 40, 40) and len(shared.weights) == 3
     assert MixturePrior.fit(codes[:12]).means.shape == (1, 200)
     draws = shared.sample(20_000, torch.Generator().manual_seed(0), 1.0)
     assert torch.allclose(draws.std(0), codes[:60, :40].std(0, correction=0), rtol=0.03)
-    assert sum(t.numel() * 4 for t in vars(MixturePrior.fit(codes)).values()) < 2e6  # bytes
+    assert MixturePrior.fit(codes).factors.shape == (4, 200, 200)
+    assert len(MixturePrior.fit(codes[:, :10]).weights) == 16
