@@ -41,7 +41,7 @@ TIED = {  # an edit of the one may take along the others: they change together b
 @dataclass(frozen=True)
 class EditRecipe:
     """Weights and rates of stage 2; the weights as the shipped model's run ended, but for
-    edits that weighed more there (`assets/studio/experiments.md`, its last row)."""
+    edits that weighed more there (`assets/studio/experiments.md`, its last rows)."""
 
     batch: int = 16
     decoder_rate: float = 3e-4
