@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 MIN_PER_COMPONENT = 20  # codes; with fewer there are fewer components
-MIN_PER_LATENT = 5  # codes a component, and a latent, for a covariance of its own
+MIN_PER_LATENT = 5  # codes of a component, for each latent, that its own covariance takes
 JITTER = 1e-4  # added to the variances, so that a latent that carries nothing stays drawable
 
 
@@ -22,8 +22,8 @@ class MixturePrior:
 
     @classmethod
     def fit(cls, codes: Tensor, components: int = 16, seed: int = 0) -> Self:
-        """Fit to posterior means (N, D): with a covariance of its own for each component, by fewer
-        components where there are few codes, or one for all where there is but one such."""
+        """Fit to posterior means (N, D). Each component has its own covariance, and few codes give
+        fewer components; where they are too few for two such ones, all components share one."""
         from sklearn.mixture import GaussianMixture
 
         count, latents = codes.shape
