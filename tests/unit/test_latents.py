@@ -234,5 +234,4 @@ def test_few_codes_share_a_covariance_and_many_have_one_for_each_component():
     assert MixturePrior.fit(codes[:12]).means.shape == (1, 200)
     draws = shared.sample(20_000, torch.Generator().manual_seed(0), 1.0)
     assert torch.allclose(draws.std(0), codes[:60, :40].std(0, correction=0), rtol=0.03)
-    assert MixturePrior.fit(codes).factors.shape == (4, 200, 200)
-    assert len(MixturePrior.fit(codes[:, :10]).weights) == 16
+    assert [len(MixturePrior.fit(codes[:, :k]).factors) for k in (200, 10)] == [4, 16]
