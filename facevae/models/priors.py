@@ -28,8 +28,8 @@ class MixturePrior:
 
         count, latents = codes.shape
         own = min(components, count // (MIN_PER_LATENT * latents))
-        kind = "full" if own > 1 else "tied"
-        components = own if own > 1 else max(1, min(components, count // MIN_PER_COMPONENT))
+        shared = max(1, min(components, count // MIN_PER_COMPONENT))
+        components, kind = (own, "full") if own > 1 else (shared, "tied")
         mixture = GaussianMixture(components, covariance_type=kind, tol=0.05, reg_covar=JITTER,
                                   random_state=seed)  # fmt: skip
         mixture.fit(codes.double().cpu().numpy())
